@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Allocation and freeing, for whoever comes through the ioctls: a process whose
+ * stacks are empty or full, or one that does not use them itself.
+ *
+ *	alloc:  this CPU's stack -> the depot's -> other CPUs' -> attach
+ *	        large: the depot's best fit -> grow the nearest -> attach
+ *	free:   this CPU's stack -> the depot's -> detach
+ */
+#include <linux/sched/signal.h>
+#include <linux/smp.h>
+
+#include "bufpool.h"
+#include "trace.h"
+
+/* Slots in transit to detached; they leave the page cache without the lock. */
+#define BATCH	32
+
+struct batch {
+	unsigned int		nr;
+	unsigned long		pages;
+	struct bufpool_ref	ref[BATCH];
+};
+
+/* From attached to in transit: from here on nobody else finds the slot. */
+static void slot_take(const struct bufpool_ref *ref)
+{
+	ref->span->slot_pages[ref->slot] = 0;
+	bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
+}
+
+/* From in transit to attached. */
+static void slot_give(const struct bufpool_ref *ref)
+{
+	ref->span->slot_pages[ref->slot] = ref->pages;
+}
+
+static void batch_add(struct batch *batch, const struct bufpool_ref *ref)
+{
+	slot_take(ref);
+	batch->ref[batch->nr++] = *ref;
+	batch->pages += ref->pages;
+}
+
+static void batch_detach(struct bufpool *pool, struct batch *batch)
+{
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++)
+		bufpool_drop_pages(pool, bufpool_pgoff(pool, batch->ref[i].index),
+				   batch->ref[i].pages);
+}
+
+static void batch_finish(struct bufpool *pool, struct batch *batch)
+{
+	unsigned int i;
+
+	bufpool_uncharge(pool, batch->pages);
+	for (i = 0; i < batch->nr; i++)
+		bufpool_slot_unreserve(pool, &batch->ref[i]);
+	batch->nr = 0;
+	batch->pages = 0;
+}
+
+/* Where a search for idle slots has got to: the depot first, big before small. */
+struct idle_cursor {
+	u32	cpu;
+	u32	cls;
+};
+
+static bool pop_next(struct bufpool *pool, struct idle_cursor *at,
+		     struct bufpool_ref *ref)
+{
+	for (;;) {
+		while (at->cls) {
+			if (bufpool_pop(pool, at->cpu, at->cls - 1, ref))
+				return true;
+			at->cls--;
+		}
+		if (!at->cpu)
+			return false;
+		at->cpu--;
+		at->cls = pool->nr_classes;
+	}
+}
+
+/**
+ * bufpool_release - give idle memory back to the kernel
+ * @pool: the pool, its lock not held
+ * @want: pages to give back; ULONG_MAX: all
+ * @why: the counter it goes to
+ *
+ * While other threads free and allocate, all means what was idle at some moment
+ * of the call: no more is taken than was attached when it began.
+ *
+ * Return: pages given back; @want, or a slot's worth more, or less if there
+ * was no more.
+ */
+unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
+			      enum bufpool_counter why)
+{
+	unsigned long limit = min(want, READ_ONCE(pool->attached_pages));
+	struct idle_cursor at = { pool->nr_cpus, pool->nr_classes };
+	unsigned long released = 0;
+	struct batch batch = {};
+	bool more;
+
+	mutex_lock(&pool->lock);
+	do {
+		struct bufpool_ref ref;
+
+		more = false;
+		while (released < limit && batch.nr < BATCH &&
+		       (more = pop_next(pool, &at, &ref))) {
+			released += ref.pages;
+			batch_add(&batch, &ref);
+		}
+		if (!batch.nr)
+			break;
+		mutex_unlock(&pool->lock);
+		batch_detach(pool, &batch);
+		cond_resched();
+		mutex_lock(&pool->lock);
+		batch_finish(pool, &batch);
+	} while (more);
+	mutex_unlock(&pool->lock);
+
+	bufpool_count(pool, why, released);
+	trace_bufpool_release(pool->id, released, why == BUFPOOL_RECLAIMED);
+	return released;
+}
+
+static bool next_attached(struct bufpool *pool, struct batch *batch,
+			  unsigned long *nr)
+{
+	struct bufpool_span *span;
+	struct bufpool_ref ref;
+	u32 slot;
+
+	xa_for_each_start(&pool->spans, *nr, span, *nr) {
+		for (slot = 0; slot < span->nr_slots; slot++) {
+			if (!span->slot_pages[slot])
+				continue;
+			if (batch->nr == BATCH)
+				return true;
+			ref.span = span;
+			ref.slot = slot;
+			ref.index = span->nr * BUFPOOL_SPAN_PAGES +
+				    slot * span->stride;
+			ref.pages = span->slot_pages[slot];
+			batch_add(batch, &ref);
+		}
+	}
+	return false;
+}
+
+/**
+ * bufpool_detach_all - take the memory of every buffer, live ones too
+ * @pool: the pool, its lock not held; its process is gone or has closed it
+ *
+ * A slot that is in transit just now is left to whoever has it.
+ */
+void bufpool_detach_all(struct bufpool *pool)
+{
+	struct batch batch = {};
+	unsigned long nr = 0;
+	bool more;
+
+	mutex_lock(&pool->lock);
+	do {
+		more = next_attached(pool, &batch, &nr);
+		mutex_unlock(&pool->lock);
+		batch_detach(pool, &batch);
+		cond_resched();
+		mutex_lock(&pool->lock);
+		batch_finish(pool, &batch);
+	} while (more);
+	mutex_unlock(&pool->lock);
+}
+
+/*
+ * Charge pages, giving up the pool's own idle memory as far as it takes.  Others
+ * may charge what was given up, so this goes on until there is nothing left to
+ * give.
+ */
+static int charge_or_reclaim(struct bufpool *pool, unsigned long pages)
+{
+	int err;
+
+	lockdep_assert_held(&pool->lock);
+	while ((err = bufpool_charge(pool, pages))) {
+		unsigned long released;
+
+		mutex_unlock(&pool->lock);
+		released = fatal_signal_pending(current) ? 0 :
+			   bufpool_release(pool, pages, BUFPOOL_RECLAIMED);
+		mutex_lock(&pool->lock);
+		if (!released)
+			break;
+	}
+	return err;
+}
+
+/* A slot of the range, giving up idle slots if other classes have it all. */
+static int reserve_or_reclaim(struct bufpool *pool, u32 cls,
+			      struct bufpool_ref *ref)
+{
+	int err;
+
+	while ((err = bufpool_slot_reserve(pool, cls, ref)) == -ENOSPC) {
+		unsigned long released;
+
+		mutex_unlock(&pool->lock);
+		released = bufpool_release(pool, ULONG_MAX, BUFPOOL_RECLAIMED);
+		mutex_lock(&pool->lock);
+		if (!released)
+			break;
+	}
+	return err ? -ENOMEM : 0;
+}
+
+/* A new buffer.  Called and returns with the lock held, drops it to attach. */
+static int alloc_new(struct bufpool *pool, u32 cls, u32 pages,
+		     struct bufpool_ref *ref)
+{
+	int err;
+
+	err = charge_or_reclaim(pool, pages);
+	if (err)
+		return err;
+	err = reserve_or_reclaim(pool, cls, ref);
+	if (err)
+		goto uncharge;
+	ref->pages = pages;
+
+	mutex_unlock(&pool->lock);
+	err = bufpool_attach(pool, ref->index, pages);
+	mutex_lock(&pool->lock);
+	if (err)
+		goto unreserve;
+	slot_give(ref);
+	return 0;
+
+unreserve:
+	bufpool_slot_unreserve(pool, ref);
+uncharge:
+	bufpool_uncharge(pool, pages);
+	return err;
+}
+
+/*
+ * Attach the missing tail of a slot that was taken off its stack.  Called and
+ * returns with the lock held, drops it to attach.  After an error the slot is
+ * as it was, and in the depot.
+ */
+static int grow(struct bufpool *pool, struct bufpool_ref *ref, u32 pages)
+{
+	u32 had = ref->pages;
+	int err;
+
+	slot_take(ref);
+	err = charge_or_reclaim(pool, pages - had);
+	if (err)
+		goto restore;
+
+	mutex_unlock(&pool->lock);
+	err = bufpool_attach(pool, ref->index + had, pages - had);
+	mutex_lock(&pool->lock);
+	if (err) {
+		bufpool_uncharge(pool, pages - had);
+		goto restore;
+	}
+	ref->pages = pages;
+	slot_give(ref);
+	return 0;
+
+restore:
+	slot_give(ref);
+	bufpool_push(pool, pool->nr_cpus, ref->span->cls, ref);
+	return err;
+}
+
+static bool pop_small(struct bufpool *pool, u32 cls, struct bufpool_ref *ref)
+{
+	u32 this_cpu = raw_smp_processor_id();
+	u32 cpu;
+
+	if (bufpool_pop(pool, this_cpu, cls, ref) ||
+	    bufpool_pop(pool, pool->nr_cpus, cls, ref))
+		return true;
+	/* Also those of CPUs that are offline: memory there is not lost. */
+	for (cpu = 0; cpu < pool->nr_cpus; cpu++)
+		if (bufpool_pop(pool, cpu, cls, ref))
+			return true;
+	return false;
+}
+
+/* A kept buffer serves a smaller request if at most a fifth of it is unused. */
+static bool large_fits(u32 have, u32 want)
+{
+	return have >= want && have - want <= want / 4;
+}
+
+/*
+ * Search one class of the depot: the smallest that fits, or, to @grow, the
+ * largest that does not.  All are taken off, and all but the one put back in
+ * the same order; a thread that finds the stack empty meanwhile comes here and
+ * waits for the lock.
+ */
+static bool pop_best(struct bufpool *pool, u32 cls, u32 pages, bool grow,
+		     struct bufpool_ref *best)
+{
+	u32 index[BUFPOOL_MAX_LARGE_CACHED];
+	struct bufpool_ref ref;
+	bool found = false;
+	int nr = 0;
+
+	while (nr < BUFPOOL_MAX_LARGE_CACHED &&
+	       bufpool_pop(pool, pool->nr_cpus, cls, &ref)) {
+		index[nr++] = ref.index;
+		if (grow ? ref.pages >= pages || (found && ref.pages <= best->pages) :
+			   !large_fits(ref.pages, pages) ||
+			   (found && ref.pages >= best->pages))
+			continue;
+		*best = ref;
+		found = true;
+	}
+	while (nr--) {
+		if (found && index[nr] == best->index)
+			continue;
+		/* It was attached a moment ago, under the same lock. */
+		if (bufpool_slot_find(pool, index[nr], &ref))
+			bufpool_push(pool, pool->nr_cpus, cls, &ref);
+	}
+	return found;
+}
+
+static bool pop_large(struct bufpool *pool, u32 cls, u32 pages,
+		      struct bufpool_ref *ref)
+{
+	return pop_best(pool, cls, pages, false, ref) ||
+	       (cls + 1 < pool->nr_classes &&
+		pop_best(pool, cls + 1, pages, false, ref)) ||
+	       pop_best(pool, cls, pages, true, ref);
+}
+
+/**
+ * bufpool_alloc - a buffer, reused, grown or new
+ * @pool: the pool, its lock not held
+ * @bytes: bytes wanted
+ * @flags: 0 or BUFPOOL_ZERO
+ * @ref: out: the buffer, live; its pages from @fresh on are new
+ * @fresh: out: first page of the buffer that was attached by this call
+ *
+ * Return: 0; -EINVAL @bytes is 0 or a flag unknown; -EFBIG over the allocation
+ * limit; -EDQUOT over the pool's or the device's; -ENOMEM; -EINTR.
+ */
+int bufpool_alloc(struct bufpool *pool, u64 bytes, u32 flags,
+		  struct bufpool_ref *ref, u32 *fresh)
+{
+	struct bufpool_config cfg;
+	struct bufpool_keep keep;
+	bool reused;
+	u64 pages;
+	u32 cls;
+	int err = 0;
+
+	if (!bytes || flags & ~BUFPOOL_ZERO)
+		return -EINVAL;
+
+	mutex_lock(&pool->lock);
+	bufpool_config_effective(pool, &cfg);
+	if (bytes > cfg.alloc_limit_bytes) {
+		err = -EFBIG;
+		goto unlock;
+	}
+	pages = DIV_ROUND_UP_ULL(bytes, PAGE_SIZE);
+	if (pages > pool->limit_pages) {
+		err = -EDQUOT;
+		goto unlock;
+	}
+
+	cls = bufpool_class(pages);
+	bufpool_config_keep(&cfg, cls, &keep);
+	reused = keep.large ? pop_large(pool, cls, pages, ref) :
+			      pop_small(pool, cls, ref);
+	*fresh = reused ? ref->pages : 0;
+	if (!reused) {
+		err = alloc_new(pool, cls, keep.large ? pages :
+				bufpool_class_pages(cls), ref);
+	} else if (ref->pages < pages) {
+		err = grow(pool, ref, pages);
+		if (!err)
+			bufpool_count(pool, BUFPOOL_GROWN, 1);
+	}
+	if (err)
+		goto unlock;
+
+	bufpool_slot_set(ref, BUFPOOL_SLOT_LIVE);
+	bufpool_count(pool, BUFPOOL_ALLOCS, 1);
+	if (reused)
+		bufpool_count(pool, BUFPOOL_REUSED, 1);
+unlock:
+	mutex_unlock(&pool->lock);
+
+	if (!err && flags & BUFPOOL_ZERO)
+		bufpool_zero(pool, ref->index, *fresh);
+	if (err == -EFBIG || err == -EDQUOT) {
+		bufpool_count(pool, BUFPOOL_LIMIT_HITS, 1);
+		trace_bufpool_limit(pool->id, bytes, err);
+	}
+	trace_bufpool_alloc_slow(pool->id, bytes, err ? 0 : ref->index,
+				 err ? 0 : ref->pages, err ? 0 : *fresh, err);
+	return err;
+}
+
+/* Put a freed slot where it is wanted; false: nowhere. */
+static bool keep_idle(struct bufpool *pool, const struct bufpool_ref *ref)
+{
+	u32 cls = ref->span->cls;
+	struct bufpool_config cfg;
+	struct bufpool_keep keep;
+	u32 cpu = raw_smp_processor_id();
+
+	bufpool_config_effective(pool, &cfg);
+	bufpool_config_keep(&cfg, cls, &keep);
+	if (ref->pages > cfg.max_pooled_bytes >> PAGE_SHIFT)
+		return false;
+	if (ref->pages == bufpool_class_pages(cls) &&
+	    bufpool_depth(pool, cpu, cls) < keep.percpu_cap)
+		return bufpool_push(pool, cpu, cls, ref);
+	if (bufpool_depth(pool, pool->nr_cpus, cls) < keep.depot_cap &&
+	    bufpool_idle_pages(pool) + ref->pages <=
+	    cfg.max_retained_bytes >> PAGE_SHIFT)
+		return bufpool_push(pool, pool->nr_cpus, cls, ref);
+	return false;
+}
+
+/**
+ * bufpool_free - take a live buffer back: keep it, or give its memory back
+ * @pool: the pool, its lock not held
+ * @index: the buffer's first page, in the data range; any value
+ *
+ * Return: 0, or -EINVAL: not a live buffer of this pool.
+ */
+int bufpool_free(struct bufpool *pool, u64 index)
+{
+	struct batch batch = {};
+	struct bufpool_ref ref;
+	bool kept;
+
+	mutex_lock(&pool->lock);
+	if (!bufpool_slot_find(pool, index, &ref) ||
+	    READ_ONCE(bufpool_slot_header(&ref)->state) !=
+	    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_LIVE, ref.span->cls)) {
+		mutex_unlock(&pool->lock);
+		return -EINVAL;
+	}
+
+	kept = keep_idle(pool, &ref);
+	if (!kept) {
+		batch_add(&batch, &ref);
+		mutex_unlock(&pool->lock);
+		batch_detach(pool, &batch);
+		mutex_lock(&pool->lock);
+		batch_finish(pool, &batch);
+	}
+	mutex_unlock(&pool->lock);
+
+	bufpool_count(pool, BUFPOOL_FREES, 1);
+	bufpool_count(pool, BUFPOOL_FREED, kept ? 0 : ref.pages);
+	trace_bufpool_free_slow(pool->id, ref.index, ref.pages, kept);
+	return 0;
+}

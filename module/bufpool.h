@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A pool: one open file of /dev/bufpool.
+ *
+ * Its memory is the page cache of an inode of its own.  The first part of the
+ * file is the control region, which the process shares and writes; see
+ * <linux/bufpool.h> for its layout and for the protocol of the stacks.  The
+ * rest is the data range, handed out in spans of 4 MiB.  A span is given to one
+ * size class and cut into slots, or a run of spans holds one bigger slot.
+ *
+ * A slot is in one of three states, which the kernel keeps in struct
+ * bufpool_span, where no process can write:
+ *
+ *	detached	used bit clear			an address, no memory
+ *	in transit	used bit set, slot_pages 0	owned by one task, which
+ *							attaches or detaches it
+ *	attached	used bit set, slot_pages > 0	live, or idle on a stack
+ *
+ * Whether an attached slot is live or idle only the shared stacks know.  The
+ * kernel asks them when it looks for idle memory, and counts on nothing there:
+ * limits rest on the pages that the kernel itself attached.
+ *
+ * Locking, outermost first:
+ *
+ *	bufpool_settings_lock	the device's settings; held while every pool
+ *				that follows them is told
+ *	mmap_lock		taken by the fault that populates a buffer, and
+ *				held around ->mmap, ->fault and ->close
+ *	pool->lock		spans, slots, the pool's configuration, the
+ *				kernel's pointers into the control region.  Not
+ *				held while a buffer is zeroed, attached,
+ *				detached or populated, nor across an access to
+ *				user memory
+ *	bufpool_pools.xa_lock	the list of pools; a leaf
+ *	page cache locks	i_mmap_rwsem, folio lock, i_pages lock
+ *
+ * A pool's inode, and with it the memory, lives until the last reference to
+ * struct bufpool is gone.  The file holds one; whoever walks bufpool_pools
+ * takes one for as long as it works on the pool.
+ */
+/* checkpatch: MACRO_ARG_REUSE: bufpool_for_each() is a loop over its arguments */
+
+#ifndef BUFPOOL_MODULE_H
+#define BUFPOOL_MODULE_H
+
+#include <linux/atomic.h>
+#include <linux/bits.h>
+#include <linux/bufpool.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/sizes.h>
+#include <linux/xarray.h>
+
+#include "compat.h"
+
+#define BUFPOOL_SPAN_SIZE	SZ_4M
+#define BUFPOOL_SPAN_PAGES	(BUFPOOL_SPAN_SIZE >> PAGE_SHIFT)
+
+/* From this size up, slots are aligned to it, so that a PMD can map them. */
+#define BUFPOOL_HUGE_PAGES	(SZ_2M >> PAGE_SHIFT)
+
+/* A link is 32 bits, and the data range twice the limit and some. */
+#define BUFPOOL_MAX_PAGES	BIT_ULL(30)
+#define BUFPOOL_MAX_BYTES	(BUFPOOL_MAX_PAGES << PAGE_SHIFT)
+
+/* Idle large buffers per class: bounds the search for the best fit. */
+#define BUFPOOL_MAX_LARGE_CACHED	64
+#define BUFPOOL_MAX_PERCPU_CACHED	65536
+#define BUFPOOL_MAX_TRIM_PERIOD_MS	(24 * 60 * 60 * 1000)
+
+/* Pages of slot headers that one span needs; 1 where spans share a page. */
+#define BUFPOOL_SPAN_HEADER_BYTES \
+	(BUFPOOL_SPAN_PAGES * sizeof(struct bufpool_slot))
+#define BUFPOOL_SPAN_HEADER_PAGES \
+	((BUFPOOL_SPAN_HEADER_BYTES + PAGE_SIZE - 1) / PAGE_SIZE)
+
+/* Everything that is counted, per pool and for the device. */
+enum bufpool_counter {
+	BUFPOOL_ALLOCS,
+	BUFPOOL_FREES,
+	BUFPOOL_REUSED,
+	BUFPOOL_GROWN,
+	BUFPOOL_ATTACHED_TOTAL,		/* pages */
+	BUFPOOL_HUGE_ATTACHED,
+	BUFPOOL_RELEASED,		/* pages */
+	BUFPOOL_FREED,			/* pages */
+	BUFPOOL_RECLAIMED,		/* pages */
+	BUFPOOL_LIMIT_HITS,
+	BUFPOOL_CORRUPTIONS,
+	BUFPOOL_NR_COUNTERS,
+};
+
+/* A run of the data range that is given to one class.  Under pool->lock. */
+struct bufpool_span {
+	unsigned long	nr;		/* first span of the run, its xarray index */
+	u32		nr_spans;	/* length of the run */
+	u32		cls;
+	u32		stride;		/* pages from slot to slot */
+	u32		nr_slots;
+	u32		nr_used;	/* bits set in used */
+	struct list_head partial;	/* on pool->partial[cls] if a slot is free */
+	/* Slot headers of the first span; a reference held; NULL until needed. */
+	struct folio	*header[BUFPOOL_SPAN_HEADER_PAGES];
+	DECLARE_BITMAP(used, BUFPOOL_SPAN_PAGES);
+	u32		slot_pages[] __counted_by(nr_slots);
+};
+
+/* A slot, as the kernel names it.  Valid under pool->lock or while in transit. */
+struct bufpool_ref {
+	struct bufpool_span	*span;
+	u32			slot;	/* number in the span */
+	u32			index;	/* first page, in the data range */
+	u32			pages;	/* pages attached, taken, or to be attached */
+};
+
+struct bufpool {
+	struct mutex		lock;		/* see "Locking" above */
+	refcount_t		ref;
+	u32			id;		/* index in bufpool_pools */
+	struct inode		*inode;
+	/*
+	 * The process SETUP was called from; NULL before.  Published last, with
+	 * release ordering: who sees it sees the geometry below.
+	 */
+	struct mm_struct	*mm;
+
+	/* Geometry, constant from SETUP on */
+	u32			nr_cpus;
+	u32			nr_classes;
+	unsigned long		nr_spans;
+	unsigned long		nr_pages;
+	unsigned long		limit_pages;	/* what the range was laid out for */
+	loff_t			cpu_offset;
+	loff_t			slot_offset;
+	loff_t			control_bytes;
+	loff_t			data_offset;
+
+	/*
+	 * Address of the file's start in the process, from its last mapping of
+	 * data.  A hint for populating: if it is stale, the wrong pages of the
+	 * same process are read.
+	 */
+	unsigned long		base;
+
+	/* Under lock */
+	struct bufpool_config	own;		/* BUFPOOL_FOLLOW: the device's */
+	struct xarray		spans;		/* first span of a run -> bufpool_span */
+	unsigned long		*span_map;	/* spans in use */
+	struct list_head	*partial;	/* per class: spans with a free slot */
+	struct folio		**control;	/* control region before slot_offset */
+	unsigned long		peak_pages;
+
+	/* Attached or about to be; written under lock, read by anyone */
+	unsigned long		attached_pages;
+	atomic64_t		count[BUFPOOL_NR_COUNTERS];
+};
+
+static inline pgoff_t bufpool_pgoff(const struct bufpool *pool, u32 index)
+{
+	return (pool->data_offset >> PAGE_SHIFT) + index;
+}
+
+/* main.c */
+extern struct xarray bufpool_pools;
+struct bufpool *bufpool_create(void);
+void bufpool_put(struct bufpool *pool);
+struct bufpool *bufpool_next(unsigned long *id);
+
+/**
+ * bufpool_for_each - walk all pools that are set up
+ * @pool: the cursor, a reference held during each turn
+ * @id: an unsigned long for the walk's own use
+ *
+ * Leaving the loop early leaves the caller with a reference to @pool.
+ */
+#define bufpool_for_each(pool, id)					\
+	for ((id) = 0; ((pool) = bufpool_next(&(id))); bufpool_put(pool))
+
+/* file.c */
+extern const struct file_operations bufpool_fops;
+extern const struct address_space_operations bufpool_aops;
+int bufpool_owner(const struct bufpool *pool);
+
+/* setup.c */
+int bufpool_setup(struct bufpool *pool, const struct bufpool_config *own);
+void bufpool_teardown(struct bufpool *pool);
+
+/* ioctl.c */
+long bufpool_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+
+/* config.c */
+extern struct mutex bufpool_settings_lock;
+extern struct bufpool_config bufpool_settings;
+extern u64 bufpool_total_limit;
+extern const char *bufpool_preset_name;
+void bufpool_settings_init(void);
+int bufpool_config_check(const struct bufpool_config *cfg, bool follow);
+void bufpool_config_effective(const struct bufpool *pool,
+			      struct bufpool_config *cfg);
+void bufpool_config_publish(struct bufpool *pool);
+void bufpool_settings_publish(void);
+int bufpool_settings_preset(const char *name);
+
+/* What the configuration makes of one class. */
+struct bufpool_keep {
+	u32	percpu_cap;
+	u32	depot_cap;
+	bool	large;
+};
+
+void bufpool_config_keep(const struct bufpool_config *cfg, u32 cls,
+			 struct bufpool_keep *keep);
+
+/* control.c */
+struct folio *bufpool_control_folio(struct bufpool *pool, pgoff_t pgoff,
+				    gfp_t gfp);
+void *bufpool_control(struct bufpool *pool, loff_t offset, bool create);
+struct bufpool_stacks *bufpool_stacks(struct bufpool *pool, u32 cpu,
+				      bool create);
+
+/* span.c */
+int bufpool_slot_reserve(struct bufpool *pool, u32 cls,
+			 struct bufpool_ref *ref);
+void bufpool_slot_unreserve(struct bufpool *pool,
+			    const struct bufpool_ref *ref);
+bool bufpool_slot_find(struct bufpool *pool, u64 index,
+		       struct bufpool_ref *ref);
+struct bufpool_slot *bufpool_slot_header(const struct bufpool_ref *ref);
+void bufpool_slot_set(const struct bufpool_ref *ref, u32 state);
+
+/* stack.c */
+bool bufpool_pop(struct bufpool *pool, u32 cpu, u32 cls,
+		 struct bufpool_ref *ref);
+bool bufpool_push(struct bufpool *pool, u32 cpu, u32 cls,
+		  const struct bufpool_ref *ref);
+u32 bufpool_depth(struct bufpool *pool, u32 cpu, u32 cls);
+unsigned long bufpool_idle_pages(struct bufpool *pool);
+
+/* attach.c */
+int bufpool_charge(struct bufpool *pool, unsigned long pages);
+void bufpool_uncharge(struct bufpool *pool, unsigned long pages);
+int bufpool_attach(struct bufpool *pool, u32 index, u32 pages);
+void bufpool_drop_pages(struct bufpool *pool, pgoff_t pgoff, pgoff_t pages);
+void bufpool_zero(struct bufpool *pool, u32 index, u32 pages);
+
+/* alloc.c */
+int bufpool_alloc(struct bufpool *pool, u64 bytes, u32 flags,
+		  struct bufpool_ref *ref, u32 *fresh);
+int bufpool_free(struct bufpool *pool, u64 index);
+unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
+			      enum bufpool_counter why);
+void bufpool_detach_all(struct bufpool *pool);
+
+/* stats.c */
+extern atomic_long_t bufpool_attached_pages;
+void bufpool_count(struct bufpool *pool, enum bufpool_counter what, u64 n);
+void bufpool_stats(struct bufpool *pool, struct bufpool_stats *st);
+void bufpool_device_stats(struct bufpool_stats *st);
+void bufpool_show_fdinfo(struct seq_file *m, struct file *file);
+
+/* sysfs.c */
+extern const struct attribute_group *bufpool_groups[];
+
+#endif /* BUFPOOL_MODULE_H */

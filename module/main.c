@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * bufpool: pools of large buffers that are mapped and faulted in, kept for
+ * reuse, and given back to the kernel.
+ *
+ * Module load and unload, the device, the file system that pools' inodes are
+ * on, and the list of pools.
+ */
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
+#include <linux/pseudo_fs.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "bufpool.h"
+
+/* "bufp" */
+#define BUFPOOL_FS_MAGIC	0x62756670
+
+static struct vfsmount *bufpool_mnt;
+
+/* All pools that are set up, by id. */
+DEFINE_XARRAY_ALLOC1(bufpool_pools);
+
+/**
+ * bufpool_create - a pool that is not set up yet
+ *
+ * Return: the pool with one reference, for bufpool_put(); or an error pointer.
+ */
+struct bufpool *bufpool_create(void)
+{
+	struct bufpool *pool;
+	struct inode *inode;
+
+	pool = kzalloc(sizeof(*pool), GFP_KERNEL_ACCOUNT);
+	if (!pool)
+		return ERR_PTR(-ENOMEM);
+	inode = alloc_anon_inode(bufpool_mnt->mnt_sb);
+	if (IS_ERR(inode)) {
+		kfree(pool);
+		return ERR_CAST(inode);
+	}
+
+	/* A PMD is not mapped across the end of a file: put that out of the way. */
+	i_size_write(inode, MAX_LFS_FILESIZE);
+	inode->i_mapping->a_ops = &bufpool_aops;
+	mapping_set_gfp_mask(inode->i_mapping, GFP_HIGHUSER_MOVABLE);
+	mapping_set_large_folios(inode->i_mapping);
+	mapping_set_unevictable(inode->i_mapping);
+
+	mutex_init(&pool->lock);
+	refcount_set(&pool->ref, 1);
+	xa_init_flags(&pool->spans, XA_FLAGS_ACCOUNT);
+	pool->inode = inode;
+	return pool;
+}
+
+/**
+ * bufpool_put - drop a reference to a pool
+ * @pool: the pool; with the last reference it goes, and its inode
+ *
+ * May sleep.
+ */
+void bufpool_put(struct bufpool *pool)
+{
+	if (!refcount_dec_and_test(&pool->ref))
+		return;
+	WARN_ON_ONCE(pool->attached_pages);
+	bufpool_teardown(pool);
+	if (pool->mm)
+		mmdrop(pool->mm);
+	iput(pool->inode);
+	mutex_destroy(&pool->lock);
+	kfree(pool);
+}
+
+/**
+ * bufpool_next - the next pool, for bufpool_for_each()
+ * @id: where to go on; 0: at the beginning; updated
+ *
+ * Return: a pool with a reference, or NULL.
+ */
+struct bufpool *bufpool_next(unsigned long *id)
+{
+	struct bufpool *pool;
+
+	xa_lock(&bufpool_pools);
+	pool = xa_find_after(&bufpool_pools, id, ULONG_MAX, XA_PRESENT);
+	/* Its file's reference is dropped after it has left the list. */
+	if (pool)
+		refcount_inc(&pool->ref);
+	xa_unlock(&bufpool_pools);
+	return pool;
+}
+
+static int bufpool_init_fs_context(struct fs_context *fc)
+{
+	return init_pseudo(fc, BUFPOOL_FS_MAGIC) ? 0 : -ENOMEM;
+}
+
+/* No owner: the mount would keep the module, and does not outlive it anyway. */
+static struct file_system_type bufpool_fs_type = {
+	.name			= "bufpool",
+	.init_fs_context	= bufpool_init_fs_context,
+	.kill_sb		= kill_anon_super,
+};
+
+static struct miscdevice bufpool_device = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "bufpool",
+	.fops	= &bufpool_fops,
+	.mode	= 0660,
+	.groups	= bufpool_groups,
+};
+
+static int __init bufpool_init(void)
+{
+	int err;
+
+	bufpool_settings_init();
+	bufpool_mnt = kern_mount(&bufpool_fs_type);
+	if (IS_ERR(bufpool_mnt))
+		return PTR_ERR(bufpool_mnt);
+
+	err = misc_register(&bufpool_device);
+	if (err)
+		kern_unmount(bufpool_mnt);
+	return err;
+}
+
+/* No file is open any more, or the module could not go: no pool is left. */
+static void __exit bufpool_exit(void)
+{
+	misc_deregister(&bufpool_device);
+	kern_unmount(bufpool_mnt);
+	WARN_ON_ONCE(!xa_empty(&bufpool_pools));
+}
+
+module_init(bufpool_init);
+module_exit(bufpool_exit);
+
+MODULE_DESCRIPTION("Pools of large buffers that go back to the kernel");
+MODULE_LICENSE("GPL");

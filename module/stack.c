@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The kernel's end of the stacks it shares with the process.
+ *
+ * Under pool->lock nobody but the holder attaches or detaches slots, so every
+ * slot an honest process has on a stack is attached and stays so: what does not
+ * check out is corruption.  Other threads of the process pop and push all the
+ * while, without any lock; the tag in the head tells when they did.
+ */
+#include <linux/atomic.h>
+
+#include "bufpool.h"
+
+/*
+ * A compare-exchange fails only because another one succeeded, so an honest
+ * process cannot make the kernel turn for long.  A hostile one may try.
+ */
+#define MAX_TURNS	65536
+
+static bool head_exchange(u64 *head, u64 old, u32 link)
+{
+	return cmpxchg64(head, old,
+			 BUFPOOL_HEAD(BUFPOOL_TAG(old) + 1, link)) == old;
+}
+
+/* idle_pages is the process's too: a wrong value is only reported. */
+static void depot_add(struct bufpool_stacks *stacks, s64 pages)
+{
+	atomic64_add(pages, (atomic64_t *)&stacks->idle_pages);
+}
+
+/**
+ * bufpool_pop - take the topmost slot off a stack
+ * @pool: the pool, its lock held
+ * @cpu: whose stack; pool->nr_cpus: the depot's
+ * @cls: which class
+ * @ref: out: the slot, attached, on no stack; its header still says idle
+ *
+ * A stack whose top is no slot of this class is emptied: what else was on it is
+ * lost to the process until the pool is closed, and counted as a corruption.
+ *
+ * Return: whether there was one.
+ */
+bool bufpool_pop(struct bufpool *pool, u32 cpu, u32 cls,
+		 struct bufpool_ref *ref)
+{
+	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
+	u64 *head, old;
+	int turns;
+	u32 next;
+
+	if (!stacks)
+		return false;
+	head = &stacks->head[cls];
+
+	for (turns = 0; turns < MAX_TURNS; turns++) {
+		/* Pairs with the release of whoever pushed: the header is there. */
+		old = smp_load_acquire(head);
+		if (!BUFPOOL_LINK(old))
+			return false;
+
+		if (!bufpool_slot_find(pool, BUFPOOL_LINK(old) - 1, ref) ||
+		    ref->span->cls != cls) {
+			if (head_exchange(head, old, 0))
+				bufpool_count(pool, BUFPOOL_CORRUPTIONS, 1);
+			continue;
+		}
+		next = READ_ONCE(bufpool_slot_header(ref)->next);
+		if (!head_exchange(head, old, next))
+			continue;
+
+		if (cpu == pool->nr_cpus)
+			depot_add(stacks, -(s64)ref->pages);
+		if (READ_ONCE(bufpool_slot_header(ref)->state) ==
+		    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_IDLE, cls))
+			return true;
+		/* A live buffer on a stack: it is off it now, and left alone. */
+		bufpool_count(pool, BUFPOOL_CORRUPTIONS, 1);
+	}
+	return false;
+}
+
+/**
+ * bufpool_push - put a slot on a stack
+ * @pool: the pool, its lock held
+ * @cpu: whose stack; pool->nr_cpus: the depot's
+ * @cls: the slot's class
+ * @ref: the slot, attached and on no stack
+ *
+ * Return: whether it is on the stack now; if not, it is still the caller's.
+ */
+bool bufpool_push(struct bufpool *pool, u32 cpu, u32 cls,
+		  const struct bufpool_ref *ref)
+{
+	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, true);
+	struct bufpool_slot *header = bufpool_slot_header(ref);
+	struct bufpool_ref below;
+	u64 *head, old;
+	u32 depth;
+	int turns;
+
+	if (!stacks)
+		return false;
+	head = &stacks->head[cls];
+	bufpool_slot_set(ref, BUFPOOL_SLOT_IDLE);
+
+	for (turns = 0; turns < MAX_TURNS; turns++) {
+		old = READ_ONCE(*head);
+		depth = 0;
+		if (bufpool_slot_find(pool, (u64)BUFPOOL_LINK(old) - 1, &below))
+			depth = READ_ONCE(bufpool_slot_header(&below)->depth);
+		WRITE_ONCE(header->next, BUFPOOL_LINK(old));
+		WRITE_ONCE(header->depth, depth + 1);
+		/* cmpxchg64() is fully ordered: the header before the head. */
+		if (!head_exchange(head, old, ref->index + 1))
+			continue;
+		if (cpu == pool->nr_cpus)
+			depot_add(stacks, ref->pages);
+		return true;
+	}
+	bufpool_slot_set(ref, BUFPOOL_SLOT_LIVE);
+	return false;
+}
+
+/**
+ * bufpool_depth - how many slots a stack says it has
+ * @pool: the pool, its lock held
+ * @cpu: whose stack; pool->nr_cpus: the depot's
+ * @cls: which class
+ *
+ * Return: the depth that the top slot's header gives; any value if the process
+ * wrote it.
+ */
+u32 bufpool_depth(struct bufpool *pool, u32 cpu, u32 cls)
+{
+	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
+	struct bufpool_ref top;
+	u64 head;
+
+	if (!stacks)
+		return 0;
+	head = READ_ONCE(stacks->head[cls]);
+	if (!BUFPOOL_LINK(head) ||
+	    !bufpool_slot_find(pool, BUFPOOL_LINK(head) - 1, &top))
+		return 0;
+	return READ_ONCE(bufpool_slot_header(&top)->depth);
+}
+
+/**
+ * bufpool_idle_pages - pages that the stacks say are idle
+ * @pool: the pool, its lock held
+ *
+ * Costs one look at every class of every CPU that has used the pool.
+ *
+ * Return: pages, exact while the process does not touch the pool, and never
+ * more than are attached.
+ */
+unsigned long bufpool_idle_pages(struct bufpool *pool)
+{
+	struct bufpool_stacks *depot = bufpool_stacks(pool, pool->nr_cpus, false);
+	s64 depot_pages = depot ? READ_ONCE(depot->idle_pages) : 0;
+	u64 pages = clamp_t(s64, depot_pages, 0, pool->attached_pages);
+	u32 cpu, cls;
+
+	for (cpu = 0; cpu < pool->nr_cpus; cpu++) {
+		if (!bufpool_stacks(pool, cpu, false))
+			continue;
+		for (cls = 0; cls < pool->nr_classes; cls++)
+			pages += bufpool_depth(pool, cpu, cls) *
+				 bufpool_class_pages(cls);
+	}
+	return min_t(u64, pages, pool->attached_pages);
+}
