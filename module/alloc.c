@@ -219,6 +219,24 @@ static int reserve_or_reclaim(struct bufpool *pool, u32 cls,
 	return err ? -ENOMEM : 0;
 }
 
+/*
+ * Attach memory, giving up the pool's own idle memory if there is none: this
+ * pool's may be all that a control group at its limit has left.  Called and
+ * returns with the lock held, drops it meanwhile.
+ */
+static int attach_or_reclaim(struct bufpool *pool, u32 index, u32 pages)
+{
+	int err;
+
+	mutex_unlock(&pool->lock);
+	do {
+		err = bufpool_attach(pool, index, pages);
+	} while (err == -ENOMEM &&
+		 bufpool_release(pool, pages, BUFPOOL_RECLAIMED));
+	mutex_lock(&pool->lock);
+	return err;
+}
+
 /* A new buffer.  Called and returns with the lock held, drops it to attach. */
 static int alloc_new(struct bufpool *pool, u32 cls, u32 pages,
 		     struct bufpool_ref *ref)
@@ -233,9 +251,7 @@ static int alloc_new(struct bufpool *pool, u32 cls, u32 pages,
 		goto uncharge;
 	ref->pages = pages;
 
-	mutex_unlock(&pool->lock);
-	err = bufpool_attach(pool, ref->index, pages);
-	mutex_lock(&pool->lock);
+	err = attach_or_reclaim(pool, ref->index, pages);
 	if (err)
 		goto unreserve;
 	slot_give(ref);
@@ -263,9 +279,7 @@ static int grow(struct bufpool *pool, struct bufpool_ref *ref, u32 pages)
 	if (err)
 		goto restore;
 
-	mutex_unlock(&pool->lock);
-	err = bufpool_attach(pool, ref->index + had, pages - had);
-	mutex_lock(&pool->lock);
+	err = attach_or_reclaim(pool, ref->index + had, pages - had);
 	if (err) {
 		bufpool_uncharge(pool, pages - had);
 		goto restore;

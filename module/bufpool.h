@@ -76,6 +76,13 @@
 #define BUFPOOL_SPAN_HEADER_PAGES \
 	((BUFPOOL_SPAN_HEADER_BYTES + PAGE_SIZE - 1) / PAGE_SIZE)
 
+/*
+ * For the kernel's own needs on the way to an allocation: where even reclaim
+ * does not help, the caller is told, and nobody is killed.
+ */
+#define BUFPOOL_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+#define BUFPOOL_GFP_CONTROL	(GFP_USER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
 /* Everything that is counted, per pool and for the device. */
 enum bufpool_counter {
 	BUFPOOL_ALLOCS,

@@ -62,7 +62,8 @@ void *bufpool_control(struct bufpool *pool, loff_t offset, bool create)
 	lockdep_assert_held(&pool->lock);
 	if (!folio) {
 		if (create) {
-			folio = bufpool_control_folio(pool, pgoff, GFP_USER);
+			folio = bufpool_control_folio(pool, pgoff,
+						      BUFPOOL_GFP_CONTROL);
 			if (IS_ERR(folio))
 				return NULL;
 			folio_unlock(folio);

@@ -101,12 +101,13 @@ static const struct vm_operations_struct bufpool_vm_ops = {
 static int bufpool_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct bufpool *pool = file->private_data;
-	pgoff_t end = (pool->data_offset >> PAGE_SHIFT) + pool->nr_pages;
+	pgoff_t end;
 	int err;
 
 	err = bufpool_owner(pool);
 	if (err)
 		return err;
+	end = (pool->data_offset >> PAGE_SHIFT) + pool->nr_pages;
 	if (!(vma->vm_flags & VM_MAYSHARE) ||
 	    vma->vm_pgoff > end || vma_pages(vma) > end - vma->vm_pgoff)
 		return -EINVAL;
@@ -121,6 +122,16 @@ static int bufpool_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
+/*
+ * The page cache is the pool's only copy.  Without this, POSIX_FADV_DONTNEED
+ * would drop what is not mapped just now, for whoever was given the file.
+ */
+static int bufpool_fadvise(struct file *file, loff_t offset, loff_t len,
+			   int advice)
+{
+	return -EOPNOTSUPP;
+}
+
 const struct file_operations bufpool_fops = {
 	.owner			= THIS_MODULE,
 	.open			= bufpool_open,
@@ -129,5 +140,6 @@ const struct file_operations bufpool_fops = {
 	.get_unmapped_area	= thp_get_unmapped_area,
 	.unlocked_ioctl		= bufpool_ioctl,
 	.compat_ioctl		= compat_ptr_ioctl,
+	.fadvise		= bufpool_fadvise,
 	.show_fdinfo		= bufpool_show_fdinfo,
 };

@@ -70,8 +70,7 @@ static int ioctl_setup(struct bufpool *pool, void __user *user)
 			offsetofend(struct bufpool_setup, data_bytes), user);
 	if (err)
 		return err;
-	if (args.flags || args.control_bytes || args.data_offset ||
-	    args.data_bytes)
+	if (args.flags)
 		return -EINVAL;
 	if (args.config) {
 		err = read_config(&own, u64_to_user_ptr(args.config));
@@ -128,8 +127,6 @@ static int ioctl_alloc(struct bufpool *pool, void __user *user)
 			offsetofend(struct bufpool_alloc, usable_bytes), user);
 	if (err)
 		return err;
-	if (args.offset || args.usable_bytes)
-		return -EINVAL;
 	err = bufpool_alloc(pool, args.bytes, args.flags, &ref, &fresh);
 	if (err)
 		return err;
@@ -170,7 +167,7 @@ static int ioctl_release(struct bufpool *pool, void __user *user)
 			offsetofend(struct bufpool_release, released_bytes), user);
 	if (err)
 		return err;
-	if (args.flags || args.released_bytes)
+	if (args.flags)
 		return -EINVAL;
 	args.released_bytes = (u64)bufpool_release(pool, ULONG_MAX,
 						   BUFPOOL_RELEASED)

@@ -28,8 +28,7 @@ static struct bufpool_span *span_create(struct bufpool *pool, u32 cls)
 	if (nr >= pool->nr_spans)
 		return ERR_PTR(-ENOSPC);
 
-	span = kzalloc(struct_size(span, slot_pages, nr_slots),
-		       GFP_KERNEL_ACCOUNT);
+	span = kzalloc(struct_size(span, slot_pages, nr_slots), BUFPOOL_GFP);
 	if (!span)
 		return ERR_PTR(-ENOMEM);
 	span->nr = nr;
@@ -38,7 +37,7 @@ static struct bufpool_span *span_create(struct bufpool *pool, u32 cls)
 	span->stride = stride;
 	span->nr_slots = nr_slots;
 
-	err = xa_err(xa_store(&pool->spans, nr, span, GFP_KERNEL_ACCOUNT));
+	err = xa_err(xa_store(&pool->spans, nr, span, BUFPOOL_GFP));
 	if (err) {
 		kfree(span);
 		return ERR_PTR(err);
@@ -92,7 +91,8 @@ static int span_need_header(struct bufpool *pool, struct bufpool_span *span,
 
 	if (*header)
 		return 0;
-	folio = bufpool_control_folio(pool, offset >> PAGE_SHIFT, GFP_USER);
+	folio = bufpool_control_folio(pool, offset >> PAGE_SHIFT,
+				      BUFPOOL_GFP_CONTROL);
 	if (IS_ERR(folio))
 		return PTR_ERR(folio);
 	folio_unlock(folio);

@@ -42,26 +42,12 @@ static void fill_counters(struct bufpool_stats *st, atomic64_t *count)
 	st->corruptions = atomic64_read(&count[BUFPOOL_CORRUPTIONS]);
 }
 
-/* Whatever is in the file and is no buffer is the control region. */
+/* What is in the file and is no buffer; too little while one is being attached. */
 static u64 control_bytes(struct bufpool *pool)
 {
-	XA_STATE(xas, &pool->inode->i_mapping->i_pages, 0);
-	pgoff_t last = (pool->slot_offset >> PAGE_SHIFT) - 1;
-	struct bufpool_span *span;
-	unsigned long nr, pages = 0;
-	void *entry;
-	int i;
+	unsigned long pages = READ_ONCE(pool->inode->i_mapping->nrpages);
 
-	rcu_read_lock();
-	xas_for_each(&xas, entry, last)
-		if (!xas_retry(&xas, entry))
-			pages++;
-	rcu_read_unlock();
-
-	xa_for_each(&pool->spans, nr, span)
-		for (i = 0; i < BUFPOOL_SPAN_HEADER_PAGES; i++)
-			pages += !!span->header[i];
-	return (u64)pages << PAGE_SHIFT;
+	return (u64)(pages - min(pages, pool->attached_pages)) << PAGE_SHIFT;
 }
 
 /**
