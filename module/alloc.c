@@ -13,175 +13,10 @@
 #include "bufpool.h"
 #include "trace.h"
 
-/* Slots in transit to detached; they leave the page cache without the lock. */
-#define BATCH	32
-
-struct batch {
-	unsigned int		nr;
-	unsigned long		pages;
-	struct bufpool_ref	ref[BATCH];
-};
-
-/* From attached to in transit: from here on nobody else finds the slot. */
-static void slot_take(const struct bufpool_ref *ref)
-{
-	ref->span->slot_pages[ref->slot] = 0;
-	bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
-}
-
-/* From in transit to attached. */
-static void slot_give(const struct bufpool_ref *ref)
-{
-	ref->span->slot_pages[ref->slot] = ref->pages;
-}
-
-static void batch_add(struct batch *batch, const struct bufpool_ref *ref)
-{
-	slot_take(ref);
-	batch->ref[batch->nr++] = *ref;
-	batch->pages += ref->pages;
-}
-
-static void batch_detach(struct bufpool *pool, struct batch *batch)
-{
-	unsigned int i;
-
-	for (i = 0; i < batch->nr; i++)
-		bufpool_drop_pages(pool, bufpool_pgoff(pool, batch->ref[i].index),
-				   batch->ref[i].pages);
-}
-
-static void batch_finish(struct bufpool *pool, struct batch *batch)
-{
-	unsigned int i;
-
-	bufpool_uncharge(pool, batch->pages);
-	for (i = 0; i < batch->nr; i++)
-		bufpool_slot_unreserve(pool, &batch->ref[i]);
-	batch->nr = 0;
-	batch->pages = 0;
-}
-
-/* Where a search for idle slots has got to: the depot first, big before small. */
-struct idle_cursor {
-	u32	cpu;
-	u32	cls;
-};
-
-static bool pop_next(struct bufpool *pool, struct idle_cursor *at,
-		     struct bufpool_ref *ref)
-{
-	for (;;) {
-		while (at->cls) {
-			if (bufpool_pop(pool, at->cpu, at->cls - 1, ref))
-				return true;
-			at->cls--;
-		}
-		if (!at->cpu)
-			return false;
-		at->cpu--;
-		at->cls = pool->nr_classes;
-	}
-}
-
-/**
- * bufpool_release - give idle memory back to the kernel
- * @pool: the pool, its lock not held
- * @want: pages to give back; ULONG_MAX: all
- * @why: the counter it goes to
- *
- * While other threads free and allocate, all means what was idle at some moment
- * of the call: no more is taken than was attached when it began.
- *
- * Return: pages given back; @want, or a slot's worth more, or less if there
- * was no more.
- */
-unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
-			      enum bufpool_counter why)
-{
-	unsigned long limit = min(want, READ_ONCE(pool->attached_pages));
-	struct idle_cursor at = { pool->nr_cpus, pool->nr_classes };
-	unsigned long released = 0;
-	struct batch batch = {};
-	bool more;
-
-	mutex_lock(&pool->lock);
-	do {
-		struct bufpool_ref ref;
-
-		more = false;
-		while (released < limit && batch.nr < BATCH &&
-		       (more = pop_next(pool, &at, &ref))) {
-			released += ref.pages;
-			batch_add(&batch, &ref);
-		}
-		if (!batch.nr)
-			break;
-		mutex_unlock(&pool->lock);
-		batch_detach(pool, &batch);
-		cond_resched();
-		mutex_lock(&pool->lock);
-		batch_finish(pool, &batch);
-	} while (more);
-	mutex_unlock(&pool->lock);
-
-	bufpool_count(pool, why, released);
-	trace_bufpool_release(pool->id, released, why == BUFPOOL_RECLAIMED);
-	return released;
-}
-
-static bool next_attached(struct bufpool *pool, struct batch *batch,
-			  unsigned long *nr)
-{
-	struct bufpool_span *span;
-	struct bufpool_ref ref;
-	u32 slot;
-
-	xa_for_each_start(&pool->spans, *nr, span, *nr) {
-		for (slot = 0; slot < span->nr_slots; slot++) {
-			if (!span->slot_pages[slot])
-				continue;
-			if (batch->nr == BATCH)
-				return true;
-			ref.span = span;
-			ref.slot = slot;
-			ref.index = span->nr * BUFPOOL_SPAN_PAGES +
-				    slot * span->stride;
-			ref.pages = span->slot_pages[slot];
-			batch_add(batch, &ref);
-		}
-	}
-	return false;
-}
-
-/**
- * bufpool_detach_all - take the memory of every buffer, live ones too
- * @pool: the pool, its lock not held; its process is gone or has closed it
- *
- * A slot that is in transit just now is left to whoever has it.
- */
-void bufpool_detach_all(struct bufpool *pool)
-{
-	struct batch batch = {};
-	unsigned long nr = 0;
-	bool more;
-
-	mutex_lock(&pool->lock);
-	do {
-		more = next_attached(pool, &batch, &nr);
-		mutex_unlock(&pool->lock);
-		batch_detach(pool, &batch);
-		cond_resched();
-		mutex_lock(&pool->lock);
-		batch_finish(pool, &batch);
-	} while (more);
-	mutex_unlock(&pool->lock);
-}
-
 /*
- * Charge pages, giving up the pool's own idle memory as far as it takes.  Others
- * may charge what was given up, so this goes on until there is nothing left to
- * give.
+ * Charge pages, giving up idle memory as far as it takes: the pool's own, and
+ * for the device's limit the others' too.  Somebody else may charge what was
+ * given up, so this goes on until there is nothing left to give.
  */
 static int charge_or_reclaim(struct bufpool *pool, unsigned long pages)
 {
@@ -193,12 +28,12 @@ static int charge_or_reclaim(struct bufpool *pool, unsigned long pages)
 
 		mutex_unlock(&pool->lock);
 		released = fatal_signal_pending(current) ? 0 :
-			   bufpool_release(pool, pages, BUFPOOL_RECLAIMED);
+			   bufpool_reclaim(pool, pages, err == -ENOSPC);
 		mutex_lock(&pool->lock);
 		if (!released)
-			break;
+			return -EDQUOT;
 	}
-	return err;
+	return 0;
 }
 
 /* A slot of the range, giving up idle slots if other classes have it all. */
@@ -211,7 +46,7 @@ static int reserve_or_reclaim(struct bufpool *pool, u32 cls,
 		unsigned long released;
 
 		mutex_unlock(&pool->lock);
-		released = bufpool_release(pool, ULONG_MAX, BUFPOOL_RECLAIMED);
+		released = bufpool_reclaim(pool, ULONG_MAX, false);
 		mutex_lock(&pool->lock);
 		if (!released)
 			break;
@@ -232,7 +67,7 @@ static int attach_or_reclaim(struct bufpool *pool, u32 index, u32 pages)
 	do {
 		err = bufpool_attach(pool, index, pages);
 	} while (err == -ENOMEM &&
-		 bufpool_release(pool, pages, BUFPOOL_RECLAIMED));
+		 bufpool_reclaim(pool, pages, false));
 	mutex_lock(&pool->lock);
 	return err;
 }
@@ -254,7 +89,7 @@ static int alloc_new(struct bufpool *pool, u32 cls, u32 pages,
 	err = attach_or_reclaim(pool, ref->index, pages);
 	if (err)
 		goto unreserve;
-	slot_give(ref);
+	bufpool_slot_give(ref);
 	return 0;
 
 unreserve:
@@ -274,7 +109,7 @@ static int grow(struct bufpool *pool, struct bufpool_ref *ref, u32 pages)
 	u32 had = ref->pages;
 	int err;
 
-	slot_take(ref);
+	bufpool_slot_take(ref);
 	err = charge_or_reclaim(pool, pages - had);
 	if (err)
 		goto restore;
@@ -285,11 +120,11 @@ static int grow(struct bufpool *pool, struct bufpool_ref *ref, u32 pages)
 		goto restore;
 	}
 	ref->pages = pages;
-	slot_give(ref);
+	bufpool_slot_give(ref);
 	return 0;
 
 restore:
-	slot_give(ref);
+	bufpool_slot_give(ref);
 	bufpool_push(pool, pool->nr_cpus, ref->span->cls, ref);
 	return err;
 }
@@ -459,7 +294,6 @@ static bool keep_idle(struct bufpool *pool, const struct bufpool_ref *ref)
  */
 int bufpool_free(struct bufpool *pool, u64 index)
 {
-	struct batch batch = {};
 	struct bufpool_ref ref;
 	bool kept;
 
@@ -472,13 +306,8 @@ int bufpool_free(struct bufpool *pool, u64 index)
 	}
 
 	kept = keep_idle(pool, &ref);
-	if (!kept) {
-		batch_add(&batch, &ref);
-		mutex_unlock(&pool->lock);
-		batch_detach(pool, &batch);
-		mutex_lock(&pool->lock);
-		batch_finish(pool, &batch);
-	}
+	if (!kept)
+		bufpool_detach(pool, &ref);
 	mutex_unlock(&pool->lock);
 
 	bufpool_count(pool, BUFPOOL_FREES, 1);

@@ -17,7 +17,8 @@
  * @pool: the pool, its lock held
  * @pages: pages about to be attached
  *
- * Return: 0, or -EDQUOT with nothing counted.
+ * Return: 0, or with nothing counted -EDQUOT: over the pool's limit, -ENOSPC:
+ * over the device's.
  */
 int bufpool_charge(struct bufpool *pool, unsigned long pages)
 {
@@ -33,8 +34,10 @@ int bufpool_charge(struct bufpool *pool, unsigned long pages)
 	if (atomic_long_add_return(pages, &bufpool_attached_pages) >
 	    READ_ONCE(bufpool_total_limit) >> PAGE_SHIFT) {
 		atomic_long_sub(pages, &bufpool_attached_pages);
-		return -EDQUOT;
+		return -ENOSPC;
 	}
+	if (!pool->attached_pages)
+		bufpool_trim_arm(pool, &cfg);
 	WRITE_ONCE(pool->attached_pages, pool->attached_pages + pages);
 	pool->peak_pages = max(pool->peak_pages, pool->attached_pages);
 	return 0;

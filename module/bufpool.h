@@ -32,6 +32,7 @@
  *				detached or populated, nor across an access to
  *				user memory
  *	bufpool_pools.xa_lock	the list of pools; a leaf
+ *	trim_lock		when the trim worker is due; a leaf
  *	page cache locks	i_mmap_rwsem, folio lock, i_pages lock
  *
  * A pool's inode, and with it the memory, lives until the last reference to
@@ -93,6 +94,7 @@ enum bufpool_counter {
 	BUFPOOL_HUGE_ATTACHED,
 	BUFPOOL_RELEASED,		/* pages */
 	BUFPOOL_FREED,			/* pages */
+	BUFPOOL_TRIMMED,		/* pages */
 	BUFPOOL_RECLAIMED,		/* pages */
 	BUFPOOL_LIMIT_HITS,
 	BUFPOOL_CORRUPTIONS,
@@ -158,6 +160,9 @@ struct bufpool {
 	struct list_head	*partial;	/* per class: spans with a free slot */
 	struct folio		**control;	/* control region before slot_offset */
 	unsigned long		peak_pages;
+	bool			dead;		/* bufpool_detach_all() has begun */
+	bool			trim_armed;	/* trim_due says when it is trimmed */
+	unsigned long		trim_due;	/* jiffies */
 
 	/* Attached or about to be; written under lock, read by anyone */
 	unsigned long		attached_pages;
@@ -236,6 +241,8 @@ bool bufpool_slot_find(struct bufpool *pool, u64 index,
 		       struct bufpool_ref *ref);
 struct bufpool_slot *bufpool_slot_header(const struct bufpool_ref *ref);
 void bufpool_slot_set(const struct bufpool_ref *ref, u32 state);
+void bufpool_slot_take(const struct bufpool_ref *ref);
+void bufpool_slot_give(const struct bufpool_ref *ref);
 
 /* stack.c */
 bool bufpool_pop(struct bufpool *pool, u32 cpu, u32 cls,
@@ -244,6 +251,9 @@ bool bufpool_push(struct bufpool *pool, u32 cpu, u32 cls,
 		  const struct bufpool_ref *ref);
 u32 bufpool_depth(struct bufpool *pool, u32 cpu, u32 cls);
 unsigned long bufpool_idle_pages(struct bufpool *pool);
+u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep);
+bool bufpool_chain_next(struct bufpool *pool, u32 cpu, u32 cls, u32 *link,
+			struct bufpool_ref *ref);
 
 /* attach.c */
 int bufpool_charge(struct bufpool *pool, unsigned long pages);
@@ -256,9 +266,18 @@ void bufpool_zero(struct bufpool *pool, u32 index, u32 pages);
 int bufpool_alloc(struct bufpool *pool, u64 bytes, u32 flags,
 		  struct bufpool_ref *ref, u32 *fresh);
 int bufpool_free(struct bufpool *pool, u64 index);
+
+/* reclaim.c */
+void bufpool_detach(struct bufpool *pool, const struct bufpool_ref *ref);
 unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
 			      enum bufpool_counter why);
+unsigned long bufpool_reclaim(struct bufpool *pool, unsigned long want,
+			      bool others);
+void bufpool_enforce(struct bufpool *pool, enum bufpool_counter why);
 void bufpool_detach_all(struct bufpool *pool);
+void bufpool_trim_arm(struct bufpool *pool, const struct bufpool_config *cfg);
+int bufpool_trim_init(void);
+void bufpool_trim_exit(void);
 
 /* stats.c */
 extern atomic_long_t bufpool_attached_pages;

@@ -226,10 +226,14 @@ void bufpool_config_publish(struct bufpool *pool)
 		WRITE_ONCE(tuning->flags,
 			   keep.large ? BUFPOOL_CLASS_LARGE : 0);
 	}
+	if (pool->attached_pages)
+		bufpool_trim_arm(pool, &cfg);
 }
 
 /**
  * bufpool_settings_publish - tell every pool that the settings changed
+ *
+ * Those that retain more than they may from now on release it at once.
  *
  * Caller holds bufpool_settings_lock.
  */
@@ -243,5 +247,6 @@ void bufpool_settings_publish(void)
 		mutex_lock(&pool->lock);
 		bufpool_config_publish(pool);
 		mutex_unlock(&pool->lock);
+		bufpool_enforce(pool, BUFPOOL_RECLAIMED);
 	}
 }

@@ -216,6 +216,7 @@ static int ioctl_set_config(struct bufpool *pool, const void __user *user)
 	pool->own = cfg;
 	bufpool_config_publish(pool);
 	mutex_unlock(&pool->lock);
+	bufpool_enforce(pool, BUFPOOL_RECLAIMED);
 	return 0;
 }
 

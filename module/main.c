@@ -121,13 +121,23 @@ static int __init bufpool_init(void)
 	int err;
 
 	bufpool_settings_init();
+	err = bufpool_trim_init();
+	if (err)
+		return err;
 	bufpool_mnt = kern_mount(&bufpool_fs_type);
-	if (IS_ERR(bufpool_mnt))
-		return PTR_ERR(bufpool_mnt);
-
+	if (IS_ERR(bufpool_mnt)) {
+		err = PTR_ERR(bufpool_mnt);
+		goto trim_exit;
+	}
 	err = misc_register(&bufpool_device);
 	if (err)
-		kern_unmount(bufpool_mnt);
+		goto unmount;
+	return 0;
+
+unmount:
+	kern_unmount(bufpool_mnt);
+trim_exit:
+	bufpool_trim_exit();
 	return err;
 }
 
@@ -135,6 +145,7 @@ static int __init bufpool_init(void)
 static void __exit bufpool_exit(void)
 {
 	misc_deregister(&bufpool_device);
+	bufpool_trim_exit();
 	kern_unmount(bufpool_mnt);
 	WARN_ON_ONCE(!xa_empty(&bufpool_pools));
 }

@@ -225,3 +225,22 @@ void bufpool_slot_set(const struct bufpool_ref *ref, u32 state)
 	WRITE_ONCE(header->state,
 		   BUFPOOL_SLOT_STATE(state, ref->span->cls));
 }
+
+/**
+ * bufpool_slot_take - from attached to in transit
+ * @ref: the slot, on no stack; from here on nobody else finds it
+ */
+void bufpool_slot_take(const struct bufpool_ref *ref)
+{
+	ref->span->slot_pages[ref->slot] = 0;
+	bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
+}
+
+/**
+ * bufpool_slot_give - from in transit to attached
+ * @ref: the slot, with the pages it has now
+ */
+void bufpool_slot_give(const struct bufpool_ref *ref)
+{
+	ref->span->slot_pages[ref->slot] = ref->pages;
+}

@@ -80,6 +80,30 @@ bool bufpool_pop(struct bufpool *pool, u32 cpu, u32 cls,
 	return false;
 }
 
+/* Link an idle slot in at the top. */
+static bool push_slot(struct bufpool *pool, u64 *head,
+		      const struct bufpool_ref *ref)
+{
+	struct bufpool_slot *header = bufpool_slot_header(ref);
+	struct bufpool_ref below;
+	u32 depth;
+	int turns;
+	u64 old;
+
+	for (turns = 0; turns < MAX_TURNS; turns++) {
+		old = READ_ONCE(*head);
+		depth = 0;
+		if (bufpool_slot_find(pool, (u64)BUFPOOL_LINK(old) - 1, &below))
+			depth = READ_ONCE(bufpool_slot_header(&below)->depth);
+		WRITE_ONCE(header->next, BUFPOOL_LINK(old));
+		WRITE_ONCE(header->depth, depth + 1);
+		/* cmpxchg64() is fully ordered: the header before the head. */
+		if (head_exchange(head, old, ref->index + 1))
+			return true;
+	}
+	return false;
+}
+
 /**
  * bufpool_push - put a slot on a stack
  * @pool: the pool, its lock held
@@ -93,33 +117,17 @@ bool bufpool_push(struct bufpool *pool, u32 cpu, u32 cls,
 		  const struct bufpool_ref *ref)
 {
 	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, true);
-	struct bufpool_slot *header = bufpool_slot_header(ref);
-	struct bufpool_ref below;
-	u64 *head, old;
-	u32 depth;
-	int turns;
 
 	if (!stacks)
 		return false;
-	head = &stacks->head[cls];
 	bufpool_slot_set(ref, BUFPOOL_SLOT_IDLE);
-
-	for (turns = 0; turns < MAX_TURNS; turns++) {
-		old = READ_ONCE(*head);
-		depth = 0;
-		if (bufpool_slot_find(pool, (u64)BUFPOOL_LINK(old) - 1, &below))
-			depth = READ_ONCE(bufpool_slot_header(&below)->depth);
-		WRITE_ONCE(header->next, BUFPOOL_LINK(old));
-		WRITE_ONCE(header->depth, depth + 1);
-		/* cmpxchg64() is fully ordered: the header before the head. */
-		if (!head_exchange(head, old, ref->index + 1))
-			continue;
-		if (cpu == pool->nr_cpus)
-			depot_add(stacks, ref->pages);
-		return true;
+	if (!push_slot(pool, &stacks->head[cls], ref)) {
+		bufpool_slot_set(ref, BUFPOOL_SLOT_LIVE);
+		return false;
 	}
-	bufpool_slot_set(ref, BUFPOOL_SLOT_LIVE);
-	return false;
+	if (cpu == pool->nr_cpus)
+		depot_add(stacks, ref->pages);
+	return true;
 }
 
 /**
@@ -170,4 +178,117 @@ unsigned long bufpool_idle_pages(struct bufpool *pool)
 				 bufpool_class_pages(cls);
 	}
 	return min_t(u64, pages, pool->attached_pages);
+}
+
+/*
+ * Find a slot of a chain that is on no stack, and what comes after it.  A link
+ * that leads nowhere ends the chain.
+ */
+static bool chain_slot(struct bufpool *pool, u32 cls, u32 *link,
+		       struct bufpool_ref *ref)
+{
+	if (!*link)
+		return false;
+	if (!bufpool_slot_find(pool, *link - 1, ref) || ref->span->cls != cls) {
+		bufpool_count(pool, BUFPOOL_CORRUPTIONS, 1);
+		*link = 0;
+		return false;
+	}
+	*link = READ_ONCE(bufpool_slot_header(ref)->next);
+	return true;
+}
+
+/*
+ * Put the upper part of a chain back: in one piece if the stack is as bufpool_cut()
+ * left it, else slot by slot, in the wrong order, on what was pushed meanwhile.
+ */
+static void put_back(struct bufpool *pool, u64 *head, u64 empty, u32 cls,
+		     u32 top, u32 nr)
+{
+	struct bufpool_ref ref;
+	u32 link = top;
+	u32 n;
+
+	for (n = nr; n && chain_slot(pool, cls, &link, &ref); n--) {
+		WRITE_ONCE(bufpool_slot_header(&ref)->depth, n);
+		if (n == 1)
+			WRITE_ONCE(bufpool_slot_header(&ref)->next, 0);
+	}
+	if (head_exchange(head, empty, top))
+		return;
+
+	link = top;
+	for (n = nr; n && chain_slot(pool, cls, &link, &ref); n--)
+		if (!push_slot(pool, head, &ref))
+			break;
+}
+
+/**
+ * bufpool_cut - take the cold end off a stack
+ * @pool: the pool, its lock held
+ * @cpu: whose stack; pool->nr_cpus: the depot's
+ * @cls: which class
+ * @keep: how many slots to leave, from the top
+ *
+ * Takes the whole chain, cuts it, and puts the upper part back; for that moment
+ * the stack is empty to others, who look elsewhere.
+ *
+ * Return: link to the lower part, on no stack now, for bufpool_chain_next(); 0:
+ * there is none.
+ */
+u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep)
+{
+	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
+	struct bufpool_ref ref;
+	u32 kept = 0, link;
+	u64 *head, old;
+	int turns = 0;
+
+	if (!stacks)
+		return 0;
+	head = &stacks->head[cls];
+	do {
+		/* Pairs with the release of whoever pushed: the headers are there. */
+		old = smp_load_acquire(head);
+		if (!BUFPOOL_LINK(old) || turns++ == MAX_TURNS)
+			return 0;
+	} while (!head_exchange(head, old, 0));
+
+	/* The process's word, but no stack has more slots than pages are attached. */
+	keep = min_t(unsigned long, keep, pool->attached_pages);
+	link = BUFPOOL_LINK(old);
+	while (kept < keep && chain_slot(pool, cls, &link, &ref))
+		kept++;
+	if (kept)
+		put_back(pool, head, BUFPOOL_HEAD(BUFPOOL_TAG(old) + 1, 0), cls,
+			 BUFPOOL_LINK(old), kept);
+	return link;
+}
+
+/**
+ * bufpool_chain_next - the next slot of what bufpool_cut() took
+ * @pool: the pool, its lock held
+ * @cpu: whose stack it was
+ * @cls: which class
+ * @link: where the chain goes on, updated
+ * @ref: out: the slot, attached, on no stack
+ *
+ * A slot that is not idle is left alone and counted as a corruption.
+ *
+ * Return: whether there was one.
+ */
+bool bufpool_chain_next(struct bufpool *pool, u32 cpu, u32 cls, u32 *link,
+			struct bufpool_ref *ref)
+{
+	unsigned long bound = pool->attached_pages;
+
+	while (bound-- && chain_slot(pool, cls, link, ref)) {
+		if (cpu == pool->nr_cpus)
+			depot_add(bufpool_stacks(pool, cpu, false), -(s64)ref->pages);
+		if (READ_ONCE(bufpool_slot_header(ref)->state) ==
+		    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_IDLE, cls))
+			return true;
+		bufpool_count(pool, BUFPOOL_CORRUPTIONS, 1);
+	}
+	return false;
 }

@@ -72,11 +72,20 @@ static ssize_t total_limit_bytes_store(struct device *dev,
 				       struct device_attribute *attr,
 				       const char *buf, size_t count)
 {
+	struct bufpool *pool;
+	unsigned long id;
 	u64 value;
 
 	if (kstrtou64(buf, 10, &value) || value > BUFPOOL_MAX_BYTES)
 		return -EINVAL;
 	WRITE_ONCE(bufpool_total_limit, value);
+	bufpool_for_each(pool, id) {
+		s64 over = (s64)atomic_long_read(&bufpool_attached_pages) -
+			   (s64)(value >> PAGE_SHIFT);
+
+		if (over > 0)
+			bufpool_release(pool, over, BUFPOOL_RECLAIMED);
+	}
 	return count;
 }
 static DEVICE_ATTR_RW(total_limit_bytes);
@@ -151,6 +160,7 @@ COUNTER(attached_total_bytes);
 COUNTER(huge_attached);
 COUNTER(released_bytes);
 COUNTER(freed_bytes);
+COUNTER(trimmed_bytes);
 COUNTER(reclaimed_bytes);
 COUNTER(limit_hits);
 COUNTER(corruptions);
@@ -180,6 +190,7 @@ static struct attribute *bufpool_attrs[] = {
 	&dev_attr_huge_attached.attr,
 	&dev_attr_released_bytes.attr,
 	&dev_attr_freed_bytes.attr,
+	&dev_attr_trimmed_bytes.attr,
 	&dev_attr_reclaimed_bytes.attr,
 	&dev_attr_limit_hits.attr,
 	&dev_attr_corruptions.attr,

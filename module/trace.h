@@ -12,6 +12,8 @@
 
 #include <linux/tracepoint.h>
 
+#include "bufpool.h"
+
 TRACE_EVENT(bufpool_alloc_slow,
 	TP_PROTO(u32 pool, u64 bytes, u32 index, u32 pages, u32 reused, int err),
 	TP_ARGS(pool, bytes, index, pages, reused, err),
@@ -78,21 +80,24 @@ TRACE_EVENT(bufpool_free_slow,
 );
 
 TRACE_EVENT(bufpool_release,
-	TP_PROTO(u32 pool, unsigned long pages, bool limit),
-	TP_ARGS(pool, pages, limit),
+	TP_PROTO(u32 pool, unsigned long pages, int why),
+	TP_ARGS(pool, pages, why),
 	TP_STRUCT__entry(
 		__field(u32, pool)
 		__field(unsigned long, pages)
-		__field(bool, limit)
+		__field(int, why)
 	),
 	TP_fast_assign(
 		__entry->pool = pool;
 		__entry->pages = pages;
-		__entry->limit = limit;
+		__entry->why = why;
 	),
 	TP_printk("pool=%u pages=%lu reason=%s",
 		  __entry->pool, __entry->pages,
-		  __entry->limit ? "limit" : "request")
+		  __print_symbolic(__entry->why,
+				   { BUFPOOL_RELEASED, "request" },
+				   { BUFPOOL_TRIMMED, "trim" },
+				   { BUFPOOL_RECLAIMED, "limit" }))
 );
 
 TRACE_EVENT(bufpool_limit,

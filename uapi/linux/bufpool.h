@@ -321,7 +321,9 @@ struct bufpool_release {
  * @released_bytes: idle memory given back by RELEASE_RETAINED and by sysfs's
  *	release_retained
  * @freed_bytes: memory given back by FREE, the stacks being full
- * @reclaimed_bytes: idle memory given up because a limit was reached
+ * @trimmed_bytes: idle memory given back by the trim worker
+ * @reclaimed_bytes: idle memory given up for an allocation at a limit or without
+ *	memory, or because a limit was lowered
  * @limit_hits: allocations that failed at a limit
  * @corruptions: nonsense found on the stacks
  */
@@ -340,6 +342,7 @@ struct bufpool_stats {
 	__u64 huge_attached;
 	__u64 released_bytes;
 	__u64 freed_bytes;
+	__u64 trimmed_bytes;
 	__u64 reclaimed_bytes;
 	__u64 limit_hits;
 	__u64 corruptions;

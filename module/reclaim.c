@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory goes back: on request, at a limit, by time, at the end of a process.
+ *
+ * Why it is safe beside a process that pops, pushes and faults all the while:
+ *
+ * - Idle slots are found on the stacks only, and are taken off them by the same
+ *   compare-exchange that the process uses.  Whoever's exchange succeeds owns
+ *   what came off; the tag makes every other one in flight fail.  So a slot is
+ *   the process's or the kernel's, never both.
+ * - A slot that is the kernel's becomes "in transit" under pool->lock, where
+ *   FREE, ALLOC and other reclaim do not find it.  It keeps its place in the
+ *   data range until its memory is gone, so no new buffer gets the same address
+ *   while the old one's pages are being unmapped and removed.
+ * - A thread may still hold a link to a slot that has gone, between loading the
+ *   head and exchanging it.  It reads that slot's header, which is zero by then
+ *   or a new page of zeroes, and its exchange fails.
+ * - Fault and truncation meet at the folio lock: a fault that comes first is
+ *   unmapped again, one that comes later finds no folio.
+ * - The charge is dropped last.  Limits see memory that is on its way out as
+ *   still there.
+ */
+#include <linux/jiffies.h>
+#include <linux/workqueue.h>
+
+#include "bufpool.h"
+#include "trace.h"
+
+/* Slots in transit to detached; they leave the page cache without the lock. */
+#define BATCH	32
+
+struct batch {
+	unsigned int		nr;
+	unsigned long		pages;
+	struct bufpool_ref	ref[BATCH];
+};
+
+static void batch_add(struct batch *batch, const struct bufpool_ref *ref)
+{
+	bufpool_slot_take(ref);
+	batch->ref[batch->nr++] = *ref;
+	batch->pages += ref->pages;
+}
+
+/* Called and returns with the lock held, drops it while memory is removed. */
+static void batch_flush(struct bufpool *pool, struct batch *batch)
+{
+	unsigned int i;
+
+	if (!batch->nr)
+		return;
+
+	mutex_unlock(&pool->lock);
+	for (i = 0; i < batch->nr; i++)
+		bufpool_drop_pages(pool, bufpool_pgoff(pool, batch->ref[i].index),
+				   batch->ref[i].pages);
+	cond_resched();
+	mutex_lock(&pool->lock);
+
+	bufpool_uncharge(pool, batch->pages);
+	for (i = 0; i < batch->nr; i++)
+		bufpool_slot_unreserve(pool, &batch->ref[i]);
+	batch->nr = 0;
+	batch->pages = 0;
+}
+
+/**
+ * bufpool_detach - take one slot's memory
+ * @pool: the pool, its lock held; dropped and taken again
+ * @ref: the slot, attached, on no stack
+ */
+void bufpool_detach(struct bufpool *pool, const struct bufpool_ref *ref)
+{
+	struct batch batch = {};
+
+	batch_add(&batch, ref);
+	batch_flush(pool, &batch);
+}
+
+/*
+ * Release the slots of a chain that bufpool_cut() took off a stack.  When the
+ * lock is dropped in between, the rest of the chain is attached, idle, and on no
+ * stack: only bufpool_detach_all() finds such slots.
+ */
+static unsigned long release_chain(struct bufpool *pool, u32 cpu, u32 cls,
+				   u32 link, struct batch *batch)
+{
+	unsigned long pages = 0;
+	struct bufpool_ref ref;
+
+	while (bufpool_chain_next(pool, cpu, cls, &link, &ref)) {
+		pages += ref.pages;
+		batch_add(batch, &ref);
+		if (batch->nr < BATCH)
+			continue;
+		batch_flush(pool, batch);
+		if (pool->dead)
+			break;
+	}
+	return pages;
+}
+
+/**
+ * bufpool_release - give idle memory back to the kernel
+ * @pool: the pool, its lock not held
+ * @want: pages to give back; ULONG_MAX: all
+ * @why: the counter it goes to
+ *
+ * The depot before the CPUs' stacks, big buffers before small ones, of each stack
+ * the cold end first.  Every stack is looked at once: what other threads push
+ * meanwhile may stay.
+ *
+ * Return: pages given back: @want or some more, or all there was.
+ */
+unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
+			      enum bufpool_counter why)
+{
+	unsigned long pages = 0;
+	struct batch batch = {};
+	u32 cpu, cls;
+
+	mutex_lock(&pool->lock);
+	for (cpu = pool->nr_cpus + 1; cpu-- && pages < want;) {
+		if (!bufpool_stacks(pool, cpu, false))
+			continue;
+		for (cls = pool->nr_classes; cls-- && pages < want;) {
+			u64 need = (want - pages - 1) / bufpool_class_pages(cls) + 1;
+			u32 depth = bufpool_depth(pool, cpu, cls);
+			u32 keep = depth > need ? depth - need : 0;
+
+			pages += release_chain(pool, cpu, cls,
+					       bufpool_cut(pool, cpu, cls, keep),
+					       &batch);
+		}
+	}
+	batch_flush(pool, &batch);
+	mutex_unlock(&pool->lock);
+
+	bufpool_count(pool, why, pages);
+	trace_bufpool_release(pool->id, pages, why);
+	return pages;
+}
+
+/**
+ * bufpool_reclaim - release idle memory for one that needs it
+ * @pool: whose idle memory goes first, its lock not held
+ * @want: pages
+ * @others: whether the other pools' helps too
+ *
+ * Return: pages given back.
+ */
+unsigned long bufpool_reclaim(struct bufpool *pool, unsigned long want,
+			      bool others)
+{
+	unsigned long pages = bufpool_release(pool, want, BUFPOOL_RECLAIMED);
+	struct bufpool *other;
+	unsigned long id;
+
+	if (!others)
+		return pages;
+	bufpool_for_each(other, id)
+		if (other != pool && pages < want)
+			pages += bufpool_release(other, want - pages,
+						 BUFPOOL_RECLAIMED);
+	return pages;
+}
+
+/**
+ * bufpool_enforce - bring a pool down to what it may retain
+ * @pool: the pool, its lock not held
+ * @why: the counter it goes to
+ */
+void bufpool_enforce(struct bufpool *pool, enum bufpool_counter why)
+{
+	struct bufpool_config cfg;
+	unsigned long idle, max;
+
+	mutex_lock(&pool->lock);
+	bufpool_config_effective(pool, &cfg);
+	idle = bufpool_idle_pages(pool);
+	mutex_unlock(&pool->lock);
+
+	max = cfg.max_retained_bytes >> PAGE_SHIFT;
+	if (idle > max)
+		bufpool_release(pool, idle - max, why);
+}
+
+static bool next_attached(struct bufpool *pool, struct batch *batch,
+			  unsigned long *nr)
+{
+	struct bufpool_span *span;
+	struct bufpool_ref ref;
+	u32 slot;
+
+	xa_for_each_start(&pool->spans, *nr, span, *nr) {
+		for (slot = 0; slot < span->nr_slots; slot++) {
+			if (!span->slot_pages[slot])
+				continue;
+			if (batch->nr == BATCH)
+				return true;
+			ref.span = span;
+			ref.slot = slot;
+			ref.index = span->nr * BUFPOOL_SPAN_PAGES +
+				    slot * span->stride;
+			ref.pages = span->slot_pages[slot];
+			batch_add(batch, &ref);
+		}
+	}
+	return false;
+}
+
+/**
+ * bufpool_detach_all - take the memory of every buffer, live ones too
+ * @pool: the pool, its lock not held; its process is gone or has closed it
+ *
+ * A slot that is in transit just now is left to whoever has it.
+ */
+void bufpool_detach_all(struct bufpool *pool)
+{
+	struct batch batch = {};
+	unsigned long nr = 0;
+	bool more;
+
+	mutex_lock(&pool->lock);
+	pool->dead = true;
+	do {
+		more = next_attached(pool, &batch, &nr);
+		batch_flush(pool, &batch);
+	} while (more);
+	mutex_unlock(&pool->lock);
+}
+
+/*
+ * Trimming
+ *
+ * One work item for all pools, due when the first of them is.  A pool is armed
+ * while it has memory attached: whether any of it is idle only a look at its
+ * stacks can tell, since a free that needs no system call tells nobody.
+ */
+static void trim_work_fn(struct work_struct *work);
+
+static struct workqueue_struct *trim_wq;
+static DECLARE_DELAYED_WORK(trim_work, trim_work_fn);
+
+/* Protects the two below; a leaf. */
+static DEFINE_SPINLOCK(trim_lock);
+static unsigned long trim_due;
+static bool trim_armed;
+
+static void trim_arm(unsigned long due)
+{
+	spin_lock(&trim_lock);
+	if (!trim_armed || time_before(due, trim_due)) {
+		trim_armed = true;
+		trim_due = due;
+		mod_delayed_work(trim_wq, &trim_work,
+				 time_after(due, jiffies) ? due - jiffies : 0);
+	}
+	spin_unlock(&trim_lock);
+}
+
+/**
+ * bufpool_trim_arm - see to it that a pool is trimmed in time
+ * @pool: the pool, its lock held, with memory attached
+ * @cfg: the values in force
+ *
+ * To be called when the first memory is attached and when the period changes.
+ */
+void bufpool_trim_arm(struct bufpool *pool, const struct bufpool_config *cfg)
+{
+	unsigned long due = jiffies + msecs_to_jiffies(cfg->trim_period_ms);
+
+	lockdep_assert_held(&pool->lock);
+	if (!cfg->trim_period_ms) {
+		pool->trim_armed = false;
+		return;
+	}
+	if (pool->trim_armed && time_before_eq(pool->trim_due, due))
+		return;
+	pool->trim_armed = true;
+	pool->trim_due = due;
+	trim_arm(due);
+}
+
+/* The cold end of every stack, then what is still too much. */
+static void trim_pool(struct bufpool *pool, u32 percent)
+{
+	unsigned long pages = 0;
+	struct batch batch = {};
+	u32 cpu, cls;
+
+	mutex_lock(&pool->lock);
+	for (cpu = 0; cpu <= pool->nr_cpus; cpu++) {
+		if (!bufpool_stacks(pool, cpu, false))
+			continue;
+		for (cls = 0; cls < pool->nr_classes; cls++) {
+			u32 depth = bufpool_depth(pool, cpu, cls);
+			u32 go = DIV_ROUND_UP_ULL((u64)depth * percent, 100);
+
+			if (!depth)
+				continue;
+			pages += release_chain(pool, cpu, cls,
+					       bufpool_cut(pool, cpu, cls,
+							   depth - go),
+					       &batch);
+		}
+	}
+	batch_flush(pool, &batch);
+	mutex_unlock(&pool->lock);
+
+	bufpool_count(pool, BUFPOOL_TRIMMED, pages);
+	trace_bufpool_release(pool->id, pages, BUFPOOL_TRIMMED);
+	bufpool_enforce(pool, BUFPOOL_TRIMMED);
+}
+
+/* Whether @pool is due, and if so, when next; disarms it if it has no memory. */
+static bool trim_is_due(struct bufpool *pool, u32 *percent)
+{
+	struct bufpool_config cfg;
+	bool due;
+
+	mutex_lock(&pool->lock);
+	if (!pool->attached_pages)
+		pool->trim_armed = false;
+	due = pool->trim_armed && time_after_eq(jiffies, pool->trim_due);
+	if (due) {
+		bufpool_config_effective(pool, &cfg);
+		*percent = cfg.trim_percent;
+		pool->trim_armed = false;
+		bufpool_trim_arm(pool, &cfg);
+	} else if (pool->trim_armed) {
+		trim_arm(pool->trim_due);
+	}
+	mutex_unlock(&pool->lock);
+	return due;
+}
+
+static void trim_work_fn(struct work_struct *work)
+{
+	struct bufpool *pool;
+	unsigned long id;
+	u32 percent;
+
+	spin_lock(&trim_lock);
+	trim_armed = false;
+	spin_unlock(&trim_lock);
+
+	bufpool_for_each(pool, id)
+		if (trim_is_due(pool, &percent))
+			trim_pool(pool, percent);
+}
+
+/**
+ * bufpool_trim_init - make the trim worker
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int __init bufpool_trim_init(void)
+{
+	trim_wq = alloc_workqueue("bufpool", WQ_UNBOUND | WQ_FREEZABLE, 1);
+	return trim_wq ? 0 : -ENOMEM;
+}
+
+/** bufpool_trim_exit - no pool is left; wait for the worker and end it */
+void bufpool_trim_exit(void)
+{
+	cancel_delayed_work_sync(&trim_work);
+	destroy_workqueue(trim_wq);
+}
