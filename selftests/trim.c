@@ -40,8 +40,9 @@ static void free_all(struct __test_metadata *_metadata,
 {
 	int i;
 
-	for (i = 0; i < NR; i++)
+	for (i = 0; i < NR; i++) {
 		ASSERT_EQ(0, pool_free(&self->p, self->offset[i]));
+	}
 	ASSERT_EQ(NR * 64 * KiB, pool_retained(&self->p));
 }
 
@@ -94,13 +95,15 @@ TEST_F(trim, cold_end_first)
 	ASSERT_EQ(3, gone);
 
 	/* Freed first is coldest. */
-	for (i = 0; i < NR; i++)
+	for (i = 0; i < NR; i++) {
 		EXPECT_EQ(i < 3 ? SIGBUS : 0,
 			  read_signal(self->p.base + self->offset[i]));
+	}
 	/* The rest is as it was: the last freed comes first. */
-	for (i = NR - 1; i >= 3; i--)
+	for (i = NR - 1; i >= 3; i--) {
 		EXPECT_EQ(self->offset[i],
 			  pool_alloc(&self->p, 64 * KiB, 0, NULL));
+	}
 	EXPECT_EQ(0, pool_retained(&self->p));
 }
 
@@ -134,8 +137,9 @@ TEST_F(trim, a_deep_depot)
 		offset[i] = pool_alloc(&self->p, 8 * KiB, 0, NULL);
 		ASSERT_LE(0, offset[i]);
 	}
-	for (i = 0; i < ARRAY_SIZE(offset); i++)
+	for (i = 0; i < ARRAY_SIZE(offset); i++) {
 		ASSERT_EQ(0, pool_free(&self->p, offset[i]));
+	}
 
 	start(_metadata, self, PERIOD_MS, 25);
 	wait_trimmed(&self->p, ARRAY_SIZE(offset) * 8 * KiB);
