@@ -20,20 +20,21 @@
  */
 static int charge_or_reclaim(struct bufpool *pool, unsigned long pages)
 {
+	unsigned long released;
 	int err;
 
 	lockdep_assert_held(&pool->lock);
-	while ((err = bufpool_charge(pool, pages))) {
-		unsigned long released;
-
+	do {
+		err = bufpool_charge(pool, pages);
+		if (!err)
+			return 0;
 		mutex_unlock(&pool->lock);
 		released = fatal_signal_pending(current) ? 0 :
 			   bufpool_reclaim(pool, pages, err == -ENOSPC);
 		mutex_lock(&pool->lock);
-		if (!released)
-			return -EDQUOT;
-	}
-	return 0;
+	} while (released);
+	/* What the shrinker had taken may have become free. */
+	return bufpool_charge(pool, pages) ? -EDQUOT : 0;
 }
 
 /* A slot of the range, giving up idle slots if other classes have it all. */

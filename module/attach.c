@@ -36,8 +36,10 @@ int bufpool_charge(struct bufpool *pool, unsigned long pages)
 		atomic_long_sub(pages, &bufpool_attached_pages);
 		return -ENOSPC;
 	}
-	if (!pool->attached_pages)
+	if (!pool->attached_pages) {
 		bufpool_trim_arm(pool, &cfg);
+		bufpool_lru_add(pool);
+	}
 	WRITE_ONCE(pool->attached_pages, pool->attached_pages + pages);
 	pool->peak_pages = max(pool->peak_pages, pool->attached_pages);
 	return 0;
@@ -51,7 +53,11 @@ int bufpool_charge(struct bufpool *pool, unsigned long pages)
 void bufpool_uncharge(struct bufpool *pool, unsigned long pages)
 {
 	lockdep_assert_held(&pool->lock);
+	if (!pages)
+		return;
 	WRITE_ONCE(pool->attached_pages, pool->attached_pages - pages);
+	if (!pool->attached_pages)
+		bufpool_lru_del(pool);
 	atomic_long_sub(pages, &bufpool_attached_pages);
 }
 
@@ -155,6 +161,26 @@ void bufpool_drop_pages(struct bufpool *pool, pgoff_t pgoff, pgoff_t pages)
 	unmap_mapping_pages(mapping, pgoff, pages, false);
 	truncate_inode_pages_range(mapping, (loff_t)pgoff << PAGE_SHIFT,
 				   ((loff_t)(pgoff + pages) << PAGE_SHIFT) - 1);
+}
+
+/**
+ * bufpool_try_drop_pages - the same without waiting for any page
+ * @pool: the pool
+ * @pgoff: first page of the file
+ * @pages: how many
+ *
+ * Unmaps all of them.  Does not free what is locked or referred to just now.
+ * May be called from reclaim.
+ *
+ * Return: pages freed.
+ */
+unsigned long bufpool_try_drop_pages(struct bufpool *pool, pgoff_t pgoff,
+				     pgoff_t pages)
+{
+	struct address_space *mapping = pool->inode->i_mapping;
+
+	unmap_mapping_pages(mapping, pgoff, pages, false);
+	return invalidate_mapping_pages(mapping, pgoff, pgoff + pages - 1);
 }
 
 /**

@@ -16,6 +16,12 @@
  *							attaches or detaches it
  *	attached	used bit set, slot_pages > 0	live, or idle on a stack
  *
+ * and in one more that only the shrinker makes:
+ *
+ *	leaving		attached, leaving bit set	idle and taken; its memory is
+ *							gone, or was in use just
+ *							then; the worker detaches it
+ *
  * Whether an attached slot is live or idle only the shared stacks know.  The
  * kernel asks them when it looks for idle memory, and counts on nothing there:
  * limits rest on the pages that the kernel itself attached.
@@ -33,7 +39,11 @@
  *				user memory
  *	bufpool_pools.xa_lock	the list of pools; a leaf
  *	trim_lock		when the trim worker is due; a leaf
+ *	bufpool_lru's locks	the shrinker's list; leaves
  *	page cache locks	i_mmap_rwsem, folio lock, i_pages lock
+ *
+ * Memory is allocated under pool->lock, so the shrinker only tries it; what it may
+ * not do under it, shrink.c says.
  *
  * A pool's inode, and with it the memory, lives until the last reference to
  * struct bufpool is gone.  The file holds one; whoever walks bufpool_pools
@@ -52,6 +62,7 @@
 #include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/sizes.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "compat.h"
@@ -95,6 +106,7 @@ enum bufpool_counter {
 	BUFPOOL_RELEASED,		/* pages */
 	BUFPOOL_FREED,			/* pages */
 	BUFPOOL_TRIMMED,		/* pages */
+	BUFPOOL_SHRUNK,			/* pages */
 	BUFPOOL_RECLAIMED,		/* pages */
 	BUFPOOL_LIMIT_HITS,
 	BUFPOOL_CORRUPTIONS,
@@ -113,6 +125,7 @@ struct bufpool_span {
 	/* Slot headers of the first span; a reference held; NULL until needed. */
 	struct folio	*header[BUFPOOL_SPAN_HEADER_PAGES];
 	DECLARE_BITMAP(used, BUFPOOL_SPAN_PAGES);
+	DECLARE_BITMAP(leaving, BUFPOOL_SPAN_PAGES);
 	u32		slot_pages[] __counted_by(nr_slots);
 };
 
@@ -127,6 +140,8 @@ struct bufpool_ref {
 struct bufpool {
 	struct mutex		lock;		/* see "Locking" above */
 	refcount_t		ref;
+	struct list_head	lru;		/* on bufpool_lru with memory attached */
+	struct work_struct	put_work;	/* bufpool_put_later() */
 	u32			id;		/* index in bufpool_pools */
 	struct inode		*inode;
 	/*
@@ -161,6 +176,7 @@ struct bufpool {
 	struct folio		**control;	/* control region before slot_offset */
 	unsigned long		peak_pages;
 	bool			dead;		/* bufpool_detach_all() has begun */
+	unsigned long		nr_leaving;	/* slots that are leaving */
 	bool			trim_armed;	/* trim_due says when it is trimmed */
 	unsigned long		trim_due;	/* jiffies */
 
@@ -178,6 +194,7 @@ static inline pgoff_t bufpool_pgoff(const struct bufpool *pool, u32 index)
 extern struct xarray bufpool_pools;
 struct bufpool *bufpool_create(void);
 void bufpool_put(struct bufpool *pool);
+void bufpool_put_later(struct bufpool *pool);
 struct bufpool *bufpool_next(unsigned long *id);
 
 /**
@@ -260,6 +277,8 @@ int bufpool_charge(struct bufpool *pool, unsigned long pages);
 void bufpool_uncharge(struct bufpool *pool, unsigned long pages);
 int bufpool_attach(struct bufpool *pool, u32 index, u32 pages);
 void bufpool_drop_pages(struct bufpool *pool, pgoff_t pgoff, pgoff_t pages);
+unsigned long bufpool_try_drop_pages(struct bufpool *pool, pgoff_t pgoff,
+				     pgoff_t pages);
 void bufpool_zero(struct bufpool *pool, u32 index, u32 pages);
 
 /* alloc.c */
@@ -276,8 +295,11 @@ unsigned long bufpool_reclaim(struct bufpool *pool, unsigned long want,
 void bufpool_enforce(struct bufpool *pool, enum bufpool_counter why);
 void bufpool_detach_all(struct bufpool *pool);
 void bufpool_trim_arm(struct bufpool *pool, const struct bufpool_config *cfg);
-int bufpool_trim_init(void);
-void bufpool_trim_exit(void);
+void bufpool_finish_later(void);
+void bufpool_finish(void);
+int bufpool_worker_init(void);
+void bufpool_worker_exit(void);
+extern struct workqueue_struct *bufpool_wq;
 
 /* stats.c */
 extern atomic_long_t bufpool_attached_pages;
@@ -285,6 +307,14 @@ void bufpool_count(struct bufpool *pool, enum bufpool_counter what, u64 n);
 void bufpool_stats(struct bufpool *pool, struct bufpool_stats *st);
 void bufpool_device_stats(struct bufpool_stats *st);
 void bufpool_show_fdinfo(struct seq_file *m, struct file *file);
+
+/* shrink.c */
+extern struct list_lru bufpool_lru;
+void bufpool_lru_add(struct bufpool *pool);
+void bufpool_lru_del(struct bufpool *pool);
+int bufpool_shrink_init(void);
+void bufpool_shrink_stop(void);
+void bufpool_shrink_exit(void);
 
 /* sysfs.c */
 extern const struct attribute_group *bufpool_groups[];

@@ -9,8 +9,11 @@
 #define BUFPOOL_COMPAT_H
 
 #include <linux/err.h>
+#include <linux/list_lru.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
 #include <linux/version.h>
 
 #ifndef __counted_by
@@ -41,5 +44,86 @@ static inline struct folio *bufpool_find_lock_folio(struct address_space *mappin
 
 	return IS_ERR(folio) ? NULL : folio;
 }
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define list_lru_add_obj(lru, item)	list_lru_add(lru, item)
+#define list_lru_del_obj(lru, item)	list_lru_del(lru, item)
+#endif
+
+/*
+ * The head of a list_lru_walk_cb over @item with @arg.  The list's lock was an
+ * argument, too, until 6.13.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define BUFPOOL_LRU_WALK_CB(name)					\
+	enum lru_status name(struct list_head *item,			\
+			     struct list_lru_one *list,			\
+			     spinlock_t *lock, void *arg)
+#else
+#define BUFPOOL_LRU_WALK_CB(name)					\
+	enum lru_status name(struct list_head *item,			\
+			     struct list_lru_one *list, void *arg)
+#endif
+
+typedef unsigned long (*bufpool_shrink_fn)(struct shrinker *shrinker,
+					   struct shrink_control *sc);
+
+/*
+ * Until 6.7 a shrinker had no identity, which a memcg-aware list_lru needs,
+ * before it was registered: it runs from bufpool_shrinker_alloc() on there, and
+ * from bufpool_shrinker_start() on here.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+static inline struct shrinker *bufpool_shrinker_alloc(bufpool_shrink_fn count,
+						      bufpool_shrink_fn scan)
+{
+	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
+
+	if (!shrinker)
+		return NULL;
+	shrinker->flags = SHRINKER_NUMA_AWARE | SHRINKER_MEMCG_AWARE;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	if (register_shrinker(shrinker, "bufpool")) {
+		kfree(shrinker);
+		return NULL;
+	}
+	return shrinker;
+}
+
+static inline void bufpool_shrinker_start(struct shrinker *shrinker)
+{
+}
+
+static inline void bufpool_shrinker_free(struct shrinker *shrinker)
+{
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+}
+#else
+static inline struct shrinker *bufpool_shrinker_alloc(bufpool_shrink_fn count,
+						      bufpool_shrink_fn scan)
+{
+	struct shrinker *shrinker = shrinker_alloc(SHRINKER_NUMA_AWARE |
+						   SHRINKER_MEMCG_AWARE,
+						   "bufpool");
+
+	if (!shrinker)
+		return NULL;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	return shrinker;
+}
+
+static inline void bufpool_shrinker_start(struct shrinker *shrinker)
+{
+	shrinker_register(shrinker);
+}
+
+static inline void bufpool_shrinker_free(struct shrinker *shrinker)
+{
+	shrinker_free(shrinker);
+}
+#endif
 
 #endif /* BUFPOOL_COMPAT_H */

@@ -8,8 +8,18 @@
 
 #include "bufpool.h"
 
+/*
+ * There is nowhere to write to, so nothing is ever dirty: a folio that nobody uses
+ * can be removed as a clean one.
+ */
+static bool bufpool_dirty_folio(struct address_space *mapping,
+				struct folio *folio)
+{
+	return false;
+}
+
 const struct address_space_operations bufpool_aops = {
-	.dirty_folio	= noop_dirty_folio,
+	.dirty_folio	= bufpool_dirty_folio,
 	.migrate_folio	= filemap_migrate_folio,
 };
 
@@ -45,8 +55,10 @@ static int bufpool_close(struct inode *inode, struct file *file)
 	struct bufpool *pool = file->private_data;
 
 	if (pool->mm) {
-		xa_erase(&bufpool_pools, pool->id);
+		/* What is leaving is detached here, or by a worker in a moment. */
 		bufpool_detach_all(pool);
+		bufpool_finish();
+		xa_erase(&bufpool_pools, pool->id);
 	}
 	bufpool_put(pool);
 	return 0;

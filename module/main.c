@@ -21,9 +21,48 @@
 #define BUFPOOL_FS_MAGIC	0x62756670
 
 static struct vfsmount *bufpool_mnt;
+static struct kmem_cache *bufpool_cache;
 
 /* All pools that are set up, by id. */
 DEFINE_XARRAY_ALLOC1(bufpool_pools);
+
+static void destroy(struct bufpool *pool)
+{
+	WARN_ON_ONCE(pool->attached_pages);
+	bufpool_teardown(pool);
+	if (pool->mm)
+		mmdrop(pool->mm);
+	iput(pool->inode);
+	mutex_destroy(&pool->lock);
+	kmem_cache_free(bufpool_cache, pool);
+}
+
+/**
+ * bufpool_put - drop a reference to a pool
+ * @pool: the pool; with the last reference it goes, and its inode
+ *
+ * May sleep.
+ */
+void bufpool_put(struct bufpool *pool)
+{
+	if (refcount_dec_and_test(&pool->ref))
+		destroy(pool);
+}
+
+static void put_work_fn(struct work_struct *work)
+{
+	destroy(container_of(work, struct bufpool, put_work));
+}
+
+/**
+ * bufpool_put_later - drop a reference where the pool cannot be destroyed
+ * @pool: the pool; if this was the last reference, a worker does it
+ */
+void bufpool_put_later(struct bufpool *pool)
+{
+	if (refcount_dec_and_test(&pool->ref))
+		queue_work(bufpool_wq, &pool->put_work);
+}
 
 /**
  * bufpool_create - a pool that is not set up yet
@@ -35,12 +74,13 @@ struct bufpool *bufpool_create(void)
 	struct bufpool *pool;
 	struct inode *inode;
 
-	pool = kzalloc(sizeof(*pool), GFP_KERNEL_ACCOUNT);
+	pool = kmem_cache_alloc_lru(bufpool_cache, &bufpool_lru,
+				    GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!pool)
 		return ERR_PTR(-ENOMEM);
 	inode = alloc_anon_inode(bufpool_mnt->mnt_sb);
 	if (IS_ERR(inode)) {
-		kfree(pool);
+		kmem_cache_free(bufpool_cache, pool);
 		return ERR_CAST(inode);
 	}
 
@@ -53,28 +93,11 @@ struct bufpool *bufpool_create(void)
 
 	mutex_init(&pool->lock);
 	refcount_set(&pool->ref, 1);
+	INIT_LIST_HEAD(&pool->lru);
+	INIT_WORK(&pool->put_work, put_work_fn);
 	xa_init_flags(&pool->spans, XA_FLAGS_ACCOUNT);
 	pool->inode = inode;
 	return pool;
-}
-
-/**
- * bufpool_put - drop a reference to a pool
- * @pool: the pool; with the last reference it goes, and its inode
- *
- * May sleep.
- */
-void bufpool_put(struct bufpool *pool)
-{
-	if (!refcount_dec_and_test(&pool->ref))
-		return;
-	WARN_ON_ONCE(pool->attached_pages);
-	bufpool_teardown(pool);
-	if (pool->mm)
-		mmdrop(pool->mm);
-	iput(pool->inode);
-	mutex_destroy(&pool->lock);
-	kfree(pool);
 }
 
 /**
@@ -121,13 +144,19 @@ static int __init bufpool_init(void)
 	int err;
 
 	bufpool_settings_init();
-	err = bufpool_trim_init();
+	bufpool_cache = KMEM_CACHE(bufpool, SLAB_ACCOUNT);
+	if (!bufpool_cache)
+		return -ENOMEM;
+	err = bufpool_worker_init();
 	if (err)
-		return err;
+		goto destroy_cache;
+	err = bufpool_shrink_init();
+	if (err)
+		goto worker_exit;
 	bufpool_mnt = kern_mount(&bufpool_fs_type);
 	if (IS_ERR(bufpool_mnt)) {
 		err = PTR_ERR(bufpool_mnt);
-		goto trim_exit;
+		goto shrink_exit;
 	}
 	err = misc_register(&bufpool_device);
 	if (err)
@@ -136,17 +165,29 @@ static int __init bufpool_init(void)
 
 unmount:
 	kern_unmount(bufpool_mnt);
-trim_exit:
-	bufpool_trim_exit();
+shrink_exit:
+	bufpool_shrink_stop();
+	bufpool_shrink_exit();
+worker_exit:
+	bufpool_worker_exit();
+destroy_cache:
+	kmem_cache_destroy(bufpool_cache);
 	return err;
 }
 
-/* No file is open any more, or the module could not go: no pool is left. */
+/*
+ * No file is open any more, or the module could not go.  A pool may still be in
+ * the hands of a worker or the shrinker: these are waited for, in the order in
+ * which they pass it on.
+ */
 static void __exit bufpool_exit(void)
 {
 	misc_deregister(&bufpool_device);
-	bufpool_trim_exit();
+	bufpool_shrink_stop();
+	bufpool_worker_exit();
+	bufpool_shrink_exit();
 	kern_unmount(bufpool_mnt);
+	kmem_cache_destroy(bufpool_cache);
 	WARN_ON_ONCE(!xa_empty(&bufpool_pools));
 }
 

@@ -26,6 +26,13 @@
 #include "bufpool.h"
 #include "trace.h"
 
+static void trim_work_fn(struct work_struct *work);
+static void finish_work_fn(struct work_struct *work);
+
+struct workqueue_struct *bufpool_wq;
+static DECLARE_DELAYED_WORK(trim_work, trim_work_fn);
+static DECLARE_DELAYED_WORK(finish_work, finish_work_fn);
+
 /* Slots in transit to detached; they leave the page cache without the lock. */
 #define BATCH	32
 
@@ -62,6 +69,47 @@ static void batch_flush(struct bufpool *pool, struct batch *batch)
 		bufpool_slot_unreserve(pool, &batch->ref[i]);
 	batch->nr = 0;
 	batch->pages = 0;
+}
+
+/*
+ * Go on from *@nr with slots that are attached, or with those of them that are
+ * leaving.  Returns true if the batch is full and there may be more.
+ */
+static bool batch_collect(struct bufpool *pool, struct batch *batch,
+			  unsigned long *nr, bool leaving)
+{
+	struct bufpool_span *span;
+	struct bufpool_ref ref;
+	u32 slot;
+
+	xa_for_each_start(&pool->spans, *nr, span, *nr) {
+		for (slot = 0; slot < span->nr_slots; slot++) {
+			if (!span->slot_pages[slot] ||
+			    (leaving && !test_bit(slot, span->leaving)))
+				continue;
+			if (batch->nr == BATCH)
+				return true;
+			if (__test_and_clear_bit(slot, span->leaving))
+				pool->nr_leaving--;
+			ref.span = span;
+			ref.slot = slot;
+			ref.index = span->nr * BUFPOOL_SPAN_PAGES +
+				    slot * span->stride;
+			ref.pages = span->slot_pages[slot];
+			batch_add(batch, &ref);
+		}
+	}
+	return false;
+}
+
+/**
+ * bufpool_finish - see what the shrinker took detached
+ *
+ * Caller holds no pool's lock and is not in reclaim.
+ */
+void bufpool_finish(void)
+{
+	flush_delayed_work(&finish_work);
 }
 
 /**
@@ -108,17 +156,19 @@ static unsigned long release_chain(struct bufpool *pool, u32 cpu, u32 cls,
  *
  * The depot before the CPUs' stacks, big buffers before small ones, of each stack
  * the cold end first.  Every stack is looked at once: what other threads push
- * meanwhile may stay.
+ * meanwhile may stay.  What the shrinker took before is detached, too, when this
+ * returns.
  *
  * Return: pages given back: @want or some more, or all there was.
  */
 unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
 			      enum bufpool_counter why)
 {
-	unsigned long pages = 0;
 	struct batch batch = {};
+	unsigned long pages = 0;
 	u32 cpu, cls;
 
+	bufpool_finish();
 	mutex_lock(&pool->lock);
 	for (cpu = pool->nr_cpus + 1; cpu-- && pages < want;) {
 		if (!bufpool_stacks(pool, cpu, false))
@@ -185,30 +235,6 @@ void bufpool_enforce(struct bufpool *pool, enum bufpool_counter why)
 		bufpool_release(pool, idle - max, why);
 }
 
-static bool next_attached(struct bufpool *pool, struct batch *batch,
-			  unsigned long *nr)
-{
-	struct bufpool_span *span;
-	struct bufpool_ref ref;
-	u32 slot;
-
-	xa_for_each_start(&pool->spans, *nr, span, *nr) {
-		for (slot = 0; slot < span->nr_slots; slot++) {
-			if (!span->slot_pages[slot])
-				continue;
-			if (batch->nr == BATCH)
-				return true;
-			ref.span = span;
-			ref.slot = slot;
-			ref.index = span->nr * BUFPOOL_SPAN_PAGES +
-				    slot * span->stride;
-			ref.pages = span->slot_pages[slot];
-			batch_add(batch, &ref);
-		}
-	}
-	return false;
-}
-
 /**
  * bufpool_detach_all - take the memory of every buffer, live ones too
  * @pool: the pool, its lock not held; its process is gone or has closed it
@@ -224,7 +250,7 @@ void bufpool_detach_all(struct bufpool *pool)
 	mutex_lock(&pool->lock);
 	pool->dead = true;
 	do {
-		more = next_attached(pool, &batch, &nr);
+		more = batch_collect(pool, &batch, &nr, false);
 		batch_flush(pool, &batch);
 	} while (more);
 	mutex_unlock(&pool->lock);
@@ -237,10 +263,6 @@ void bufpool_detach_all(struct bufpool *pool)
  * while it has memory attached: whether any of it is idle only a look at its
  * stacks can tell, since a free that needs no system call tells nobody.
  */
-static void trim_work_fn(struct work_struct *work);
-
-static struct workqueue_struct *trim_wq;
-static DECLARE_DELAYED_WORK(trim_work, trim_work_fn);
 
 /* Protects the two below; a leaf. */
 static DEFINE_SPINLOCK(trim_lock);
@@ -253,7 +275,7 @@ static void trim_arm(unsigned long due)
 	if (!trim_armed || time_before(due, trim_due)) {
 		trim_armed = true;
 		trim_due = due;
-		mod_delayed_work(trim_wq, &trim_work,
+		mod_delayed_work(bufpool_wq, &trim_work,
 				 time_after(due, jiffies) ? due - jiffies : 0);
 	}
 	spin_unlock(&trim_lock);
@@ -350,20 +372,51 @@ static void trim_work_fn(struct work_struct *work)
 			trim_pool(pool, percent);
 }
 
+/* Detach what the shrinker took. */
+static void finish_work_fn(struct work_struct *work)
+{
+	struct bufpool *pool;
+	unsigned long id;
+
+	bufpool_for_each(pool, id) {
+		struct batch batch = {};
+		unsigned long nr = 0;
+		bool more;
+
+		mutex_lock(&pool->lock);
+		more = pool->nr_leaving;
+		while (more) {
+			more = batch_collect(pool, &batch, &nr, true);
+			batch_flush(pool, &batch);
+		}
+		mutex_unlock(&pool->lock);
+	}
+}
+
 /**
- * bufpool_trim_init - make the trim worker
+ * bufpool_finish_later - have the worker detach what is leaving
+ *
+ * In a moment: one scan of the shrinker follows another, and needs the locks.
+ */
+void bufpool_finish_later(void)
+{
+	queue_delayed_work(bufpool_wq, &finish_work, 1);
+}
+
+/**
+ * bufpool_worker_init - make the workqueue
  *
  * Return: 0 or -ENOMEM.
  */
-int __init bufpool_trim_init(void)
+int __init bufpool_worker_init(void)
 {
-	trim_wq = alloc_workqueue("bufpool", WQ_UNBOUND | WQ_FREEZABLE, 1);
-	return trim_wq ? 0 : -ENOMEM;
+	bufpool_wq = alloc_workqueue("bufpool", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	return bufpool_wq ? 0 : -ENOMEM;
 }
 
-/** bufpool_trim_exit - no pool is left; wait for the worker and end it */
-void bufpool_trim_exit(void)
+/** bufpool_worker_exit - no pool is left; wait for the workers and end them */
+void bufpool_worker_exit(void)
 {
 	cancel_delayed_work_sync(&trim_work);
-	destroy_workqueue(trim_wq);
+	destroy_workqueue(bufpool_wq);
 }

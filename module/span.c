@@ -178,7 +178,7 @@ bool bufpool_slot_find(struct bufpool *pool, u64 index, struct bufpool_ref *ref)
 	start = index % BUFPOOL_SPAN_PAGES;
 	slot = start / span->stride;
 	if (start % span->stride || slot >= span->nr_slots ||
-	    !span->slot_pages[slot])
+	    !span->slot_pages[slot] || test_bit(slot, span->leaving))
 		return false;
 
 	ref->span = span;

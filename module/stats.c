@@ -37,6 +37,7 @@ static void fill_counters(struct bufpool_stats *st, atomic64_t *count)
 	st->released_bytes = atomic64_read(&count[BUFPOOL_RELEASED]) << PAGE_SHIFT;
 	st->freed_bytes = atomic64_read(&count[BUFPOOL_FREED]) << PAGE_SHIFT;
 	st->trimmed_bytes = atomic64_read(&count[BUFPOOL_TRIMMED]) << PAGE_SHIFT;
+	st->shrunk_bytes = atomic64_read(&count[BUFPOOL_SHRUNK]) << PAGE_SHIFT;
 	st->reclaimed_bytes =
 		atomic64_read(&count[BUFPOOL_RECLAIMED]) << PAGE_SHIFT;
 	st->limit_hits = atomic64_read(&count[BUFPOOL_LIMIT_HITS]);
@@ -124,6 +125,7 @@ void bufpool_show_fdinfo(struct seq_file *m, struct file *file)
 	SHOW(st, released_bytes);
 	SHOW(st, freed_bytes);
 	SHOW(st, trimmed_bytes);
+	SHOW(st, shrunk_bytes);
 	SHOW(st, reclaimed_bytes);
 	SHOW(st, limit_hits);
 	SHOW(st, corruptions);

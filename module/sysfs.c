@@ -161,6 +161,7 @@ COUNTER(huge_attached);
 COUNTER(released_bytes);
 COUNTER(freed_bytes);
 COUNTER(trimmed_bytes);
+COUNTER(shrunk_bytes);
 COUNTER(reclaimed_bytes);
 COUNTER(limit_hits);
 COUNTER(corruptions);
@@ -191,6 +192,7 @@ static struct attribute *bufpool_attrs[] = {
 	&dev_attr_released_bytes.attr,
 	&dev_attr_freed_bytes.attr,
 	&dev_attr_trimmed_bytes.attr,
+	&dev_attr_shrunk_bytes.attr,
 	&dev_attr_reclaimed_bytes.attr,
 	&dev_attr_limit_hits.attr,
 	&dev_attr_corruptions.attr,

@@ -97,6 +97,7 @@ TRACE_EVENT(bufpool_release,
 		  __print_symbolic(__entry->why,
 				   { BUFPOOL_RELEASED, "request" },
 				   { BUFPOOL_TRIMMED, "trim" },
+				   { BUFPOOL_SHRUNK, "shrink" },
 				   { BUFPOOL_RECLAIMED, "limit" }))
 );
 

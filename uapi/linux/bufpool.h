@@ -322,6 +322,7 @@ struct bufpool_release {
  *	release_retained
  * @freed_bytes: memory given back by FREE, the stacks being full
  * @trimmed_bytes: idle memory given back by the trim worker
+ * @shrunk_bytes: idle memory taken by the kernel because memory was short
  * @reclaimed_bytes: idle memory given up for an allocation at a limit or without
  *	memory, or because a limit was lowered
  * @limit_hits: allocations that failed at a limit
@@ -343,6 +344,7 @@ struct bufpool_stats {
 	__u64 released_bytes;
 	__u64 freed_bytes;
 	__u64 trimmed_bytes;
+	__u64 shrunk_bytes;
 	__u64 reclaimed_bytes;
 	__u64 limit_hits;
 	__u64 corruptions;

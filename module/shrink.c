@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory pressure: idle memory goes before anything has to be written, swapped
+ * or killed for.
+ *
+ * A pool is one object on a list_lru, filed by the memory control group of the
+ * task that opened it and by the node its struct is on, while it has memory
+ * attached.  Reclaim of that group, or of all, finds it there.
+ *
+ * The shrinker is called in the middle of somebody's allocation, with whatever
+ * locks that task holds.  So:
+ *
+ * - pool->lock is only tried.  Who holds it may be the very task that allocates.
+ * - No folio is waited for.  A fault holds the folio lock while it allocates a
+ *   page table, and the folio may be one of an idle slot: a process may touch
+ *   what it has freed.  Memory that is not locked, mapped by then, or referred to
+ *   is removed at once; a slot of which something is left keeps it for a worker.
+ * - No slot headers are freed, for the same reason: the slot is marked leaving,
+ *   and the worker detaches it.  Until then it counts against the limits.
+ * - No pool is destroyed: the last reference goes to the worker.
+ *
+ * i_mmap_rwsem is taken, as all of reclaim does, and nothing allocates under it.
+ */
+#include <linux/list_lru.h>
+#include <linux/shrinker.h>
+
+#include "bufpool.h"
+#include "trace.h"
+
+/* Pools that one call looks at. */
+#define MAX_POOLS	16
+
+/* Pages to scan in one go; larger than the default, as buffers are. */
+#define SCAN_BATCH	1024
+
+struct list_lru bufpool_lru;
+static struct shrinker *shrinker;
+static bool ready;
+
+/* Pools on the list, for the average that is the count's unit. */
+static atomic_long_t nr_pools;
+
+/**
+ * bufpool_lru_add - let reclaim find a pool
+ * @pool: the pool, its lock held, with its first memory
+ */
+void bufpool_lru_add(struct bufpool *pool)
+{
+	if (list_lru_add_obj(&bufpool_lru, &pool->lru))
+		atomic_long_inc(&nr_pools);
+}
+
+/**
+ * bufpool_lru_del - it has no memory any more
+ * @pool: the pool, its lock held
+ */
+void bufpool_lru_del(struct bufpool *pool)
+{
+	if (list_lru_del_obj(&bufpool_lru, &pool->lru))
+		atomic_long_dec(&nr_pools);
+}
+
+/*
+ * How much is idle only a walk over shared stacks could tell.  What is attached
+ * is known without any lock, and a scan that finds nothing says so.
+ */
+static unsigned long shrink_count(struct shrinker *self,
+				  struct shrink_control *sc)
+{
+	unsigned long here, all;
+
+	if (!READ_ONCE(ready))
+		return 0;
+	here = list_lru_shrink_count(&bufpool_lru, sc);
+	if (!here)
+		return SHRINK_EMPTY;
+	all = max(atomic_long_read(&nr_pools), 1L);
+	return mult_frac((unsigned long)atomic_long_read(&bufpool_attached_pages),
+			 min(here, all), all);
+}
+
+struct found {
+	unsigned int	nr;
+	struct bufpool	*pool[MAX_POOLS];
+};
+
+/*
+ * A pool with memory has a reference that is not dropped before bufpool_lru_del(),
+ * which takes the lock that is held here.
+ */
+static BUFPOOL_LRU_WALK_CB(find_pool)
+{
+	struct bufpool *pool = container_of(item, struct bufpool, lru);
+	struct found *found = arg;
+
+	refcount_inc(&pool->ref);
+	found->pool[found->nr++] = pool;
+	return LRU_ROTATE;
+}
+
+/* From idle to leaving, with what memory can be had without waiting. */
+static unsigned long leave(struct bufpool *pool, const struct bufpool_ref *ref)
+{
+	bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
+	__set_bit(ref->slot, ref->span->leaving);
+	pool->nr_leaving++;
+	return bufpool_try_drop_pages(pool, bufpool_pgoff(pool, ref->index),
+				      ref->pages);
+}
+
+static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
+{
+	unsigned long taken = 0, freed = 0;
+	struct bufpool_ref ref;
+	u32 cpu, cls;
+
+	lockdep_assert_held(&pool->lock);
+	for (cpu = pool->nr_cpus + 1; cpu-- && taken < want;) {
+		for (cls = pool->nr_classes; cls-- && taken < want;) {
+			u64 need = (want - taken - 1) / bufpool_class_pages(cls) + 1;
+			u32 depth = bufpool_depth(pool, cpu, cls);
+			u32 link;
+
+			if (!depth)
+				continue;
+			link = bufpool_cut(pool, cpu, cls,
+					   depth > need ? depth - need : 0);
+			while (bufpool_chain_next(pool, cpu, cls, &link, &ref)) {
+				taken += ref.pages;
+				freed += leave(pool, &ref);
+			}
+		}
+	}
+	bufpool_count(pool, BUFPOOL_SHRUNK, taken);
+	if (taken)
+		trace_bufpool_release(pool->id, taken, BUFPOOL_SHRUNK);
+	return freed;
+}
+
+static unsigned long shrink_scan(struct shrinker *self,
+				 struct shrink_control *sc)
+{
+	unsigned long walk = MAX_POOLS, freed = 0;
+	struct found found = {};
+	bool leaving = false;
+	unsigned int i;
+
+	if (!READ_ONCE(ready) || !(sc->gfp_mask & __GFP_FS))
+		return SHRINK_STOP;
+
+	list_lru_walk_one(&bufpool_lru, sc->nid, sc->memcg, find_pool, &found,
+			  &walk);
+	for (i = 0; i < found.nr; i++) {
+		struct bufpool *pool = found.pool[i];
+
+		if (freed < sc->nr_to_scan && mutex_trylock(&pool->lock)) {
+			freed += shrink_pool(pool, sc->nr_to_scan - freed);
+			leaving |= pool->nr_leaving;
+			mutex_unlock(&pool->lock);
+		}
+		bufpool_put_later(pool);
+	}
+	if (leaving)
+		bufpool_finish_later();
+	return freed ?: SHRINK_STOP;
+}
+
+/**
+ * bufpool_shrink_init - make the list and the shrinker, and start it
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int __init bufpool_shrink_init(void)
+{
+	int err;
+
+	shrinker = bufpool_shrinker_alloc(shrink_count, shrink_scan);
+	if (!shrinker)
+		return -ENOMEM;
+	err = list_lru_init_memcg(&bufpool_lru, shrinker);
+	if (err) {
+		bufpool_shrinker_free(shrinker);
+		return err;
+	}
+	/* Idle memory costs nothing to write back: half of it at any priority. */
+	shrinker->seeks = 0;
+	shrinker->batch = SCAN_BATCH;
+	bufpool_shrinker_start(shrinker);
+	WRITE_ONCE(ready, true);
+	return 0;
+}
+
+/** bufpool_shrink_stop - no call of the shrinker is under way after this */
+void bufpool_shrink_stop(void)
+{
+	bufpool_shrinker_free(shrinker);
+}
+
+/** bufpool_shrink_exit - no pool is left */
+void bufpool_shrink_exit(void)
+{
+	list_lru_destroy(&bufpool_lru);
+}
