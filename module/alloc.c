@@ -47,7 +47,7 @@ static int reserve_or_reclaim(struct bufpool *pool, u32 cls,
 		unsigned long released;
 
 		mutex_unlock(&pool->lock);
-		released = bufpool_reclaim(pool, ULONG_MAX, false);
+		released = bufpool_release(pool, ULONG_MAX, BUFPOOL_RECLAIMED);
 		mutex_lock(&pool->lock);
 		if (!released)
 			break;
@@ -287,11 +287,12 @@ static bool keep_idle(struct bufpool *pool, const struct bufpool_ref *ref)
 }
 
 /**
- * bufpool_free - take a live buffer back: keep it, or give its memory back
+ * bufpool_free - take a live buffer back: keep it, or give its memory back; or
+ * take back the address of a weak one that was taken
  * @pool: the pool, its lock not held
  * @index: the buffer's first page, in the data range; any value
  *
- * Return: 0, or -EINVAL: not a live buffer of this pool.
+ * Return: 0, or -EINVAL: not a live or taken buffer of this pool.
  */
 int bufpool_free(struct bufpool *pool, u64 index)
 {
@@ -299,6 +300,11 @@ int bufpool_free(struct bufpool *pool, u64 index)
 	bool kept;
 
 	mutex_lock(&pool->lock);
+	if (bufpool_slot_free_hollow(pool, index)) {
+		mutex_unlock(&pool->lock);
+		bufpool_count(pool, BUFPOOL_FREES, 1);
+		return 0;
+	}
 	if (!bufpool_slot_find(pool, index, &ref) ||
 	    READ_ONCE(bufpool_slot_header(&ref)->state) !=
 	    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_LIVE, ref.span->cls)) {

@@ -18,9 +18,15 @@
  *
  * and in one more that only the shrinker makes:
  *
- *	leaving		attached, leaving bit set	idle and taken; its memory is
- *							gone, or was in use just
- *							then; the worker detaches it
+ *	leaving		attached, leaving bit set	taken while idle or weak; its
+ *							memory is gone, or was in use
+ *							just then; the worker
+ *							detaches it
+ *
+ * A slot that was taken while weak has its hollow bit set until the process frees
+ * it.  It goes through "in transit" like any other, but ends there: no memory, and
+ * an address that nobody else is given.  The leaving bit tells whether it has
+ * arrived: clear means it has.
  *
  * Whether an attached slot is live or idle only the shared stacks know.  The
  * kernel asks them when it looks for idle memory, and counts on nothing there:
@@ -126,6 +132,7 @@ struct bufpool_span {
 	struct folio	*header[BUFPOOL_SPAN_HEADER_PAGES];
 	DECLARE_BITMAP(used, BUFPOOL_SPAN_PAGES);
 	DECLARE_BITMAP(leaving, BUFPOOL_SPAN_PAGES);
+	DECLARE_BITMAP(hollow, BUFPOOL_SPAN_PAGES);
 	u32		slot_pages[] __counted_by(nr_slots);
 };
 
@@ -136,6 +143,9 @@ struct bufpool_ref {
 	u32			index;	/* first page, in the data range */
 	u32			pages;	/* pages attached, taken, or to be attached */
 };
+
+/* Slots that are taken in one go. */
+#define BUFPOOL_BATCH	32
 
 struct bufpool {
 	struct mutex		lock;		/* see "Locking" above */
@@ -256,10 +266,16 @@ void bufpool_slot_unreserve(struct bufpool *pool,
 			    const struct bufpool_ref *ref);
 bool bufpool_slot_find(struct bufpool *pool, u64 index,
 		       struct bufpool_ref *ref);
+bool bufpool_slot_free_hollow(struct bufpool *pool, u64 index);
+void bufpool_forget_hollow(struct bufpool *pool);
 struct bufpool_slot *bufpool_slot_header(const struct bufpool_ref *ref);
 void bufpool_slot_set(const struct bufpool_ref *ref, u32 state);
 void bufpool_slot_take(const struct bufpool_ref *ref);
 void bufpool_slot_give(const struct bufpool_ref *ref);
+
+/* weak.c */
+unsigned int bufpool_take_weak(struct bufpool *pool, unsigned long want,
+			       struct bufpool_ref *ref, unsigned int max);
 
 /* stack.c */
 bool bufpool_pop(struct bufpool *pool, u32 cpu, u32 cls,

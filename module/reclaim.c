@@ -34,12 +34,10 @@ static DECLARE_DELAYED_WORK(trim_work, trim_work_fn);
 static DECLARE_DELAYED_WORK(finish_work, finish_work_fn);
 
 /* Slots in transit to detached; they leave the page cache without the lock. */
-#define BATCH	32
-
 struct batch {
 	unsigned int		nr;
 	unsigned long		pages;
-	struct bufpool_ref	ref[BATCH];
+	struct bufpool_ref	ref[BUFPOOL_BATCH];
 };
 
 static void batch_add(struct batch *batch, const struct bufpool_ref *ref)
@@ -65,8 +63,14 @@ static void batch_flush(struct bufpool *pool, struct batch *batch)
 	mutex_lock(&pool->lock);
 
 	bufpool_uncharge(pool, batch->pages);
-	for (i = 0; i < batch->nr; i++)
-		bufpool_slot_unreserve(pool, &batch->ref[i]);
+	for (i = 0; i < batch->nr; i++) {
+		struct bufpool_ref *ref = &batch->ref[i];
+
+		__clear_bit(ref->slot, ref->span->leaving);
+		/* A hollow one has arrived, unless it was freed meanwhile. */
+		if (!test_bit(ref->slot, ref->span->hollow))
+			bufpool_slot_unreserve(pool, ref);
+	}
 	batch->nr = 0;
 	batch->pages = 0;
 }
@@ -87,9 +91,9 @@ static bool batch_collect(struct bufpool *pool, struct batch *batch,
 			if (!span->slot_pages[slot] ||
 			    (leaving && !test_bit(slot, span->leaving)))
 				continue;
-			if (batch->nr == BATCH)
+			if (batch->nr == BUFPOOL_BATCH)
 				return true;
-			if (__test_and_clear_bit(slot, span->leaving))
+			if (test_bit(slot, span->leaving))
 				pool->nr_leaving--;
 			ref.span = span;
 			ref.slot = slot;
@@ -139,7 +143,7 @@ static unsigned long release_chain(struct bufpool *pool, u32 cpu, u32 cls,
 	while (bufpool_chain_next(pool, cpu, cls, &link, &ref)) {
 		pages += ref.pages;
 		batch_add(batch, &ref);
-		if (batch->nr < BATCH)
+		if (batch->nr < BUFPOOL_BATCH)
 			continue;
 		batch_flush(pool, batch);
 		if (pool->dead)
@@ -191,27 +195,70 @@ unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
 	return pages;
 }
 
+/* Weak buffers, those first that have been weak for longest. */
+static unsigned long release_weak(struct bufpool *pool, unsigned long want)
+{
+	unsigned long pages = 0;
+	struct batch batch = {};
+	unsigned int i;
+
+	mutex_lock(&pool->lock);
+	while (pages < want) {
+		batch.nr = bufpool_take_weak(pool, want - pages, batch.ref,
+					     BUFPOOL_BATCH);
+		if (!batch.nr)
+			break;
+		for (i = 0; i < batch.nr; i++) {
+			bufpool_slot_take(&batch.ref[i]);
+			batch.pages += batch.ref[i].pages;
+		}
+		pages += batch.pages;
+		batch_flush(pool, &batch);
+	}
+	mutex_unlock(&pool->lock);
+
+	bufpool_count(pool, BUFPOOL_RECLAIMED, pages);
+	trace_bufpool_release(pool->id, pages, BUFPOOL_RECLAIMED);
+	return pages;
+}
+
+static unsigned long reclaim_all(struct bufpool *pool, unsigned long want,
+				 bool others, bool weak)
+{
+	struct bufpool *other;
+	unsigned long pages, id;
+
+	pages = weak ? release_weak(pool, want) :
+		       bufpool_release(pool, want, BUFPOOL_RECLAIMED);
+	if (!others)
+		return pages;
+	bufpool_for_each(other, id) {
+		if (other == pool || pages >= want)
+			continue;
+		pages += weak ? release_weak(other, want - pages) :
+				bufpool_release(other, want - pages,
+						BUFPOOL_RECLAIMED);
+	}
+	return pages;
+}
+
 /**
- * bufpool_reclaim - release idle memory for one that needs it
- * @pool: whose idle memory goes first, its lock not held
+ * bufpool_reclaim - release memory for one that needs it
+ * @pool: whose memory goes first, its lock not held
  * @want: pages
  * @others: whether the other pools' helps too
+ *
+ * Idle memory, and if that is not enough, weak buffers.
  *
  * Return: pages given back.
  */
 unsigned long bufpool_reclaim(struct bufpool *pool, unsigned long want,
 			      bool others)
 {
-	unsigned long pages = bufpool_release(pool, want, BUFPOOL_RECLAIMED);
-	struct bufpool *other;
-	unsigned long id;
+	unsigned long pages = reclaim_all(pool, want, others, false);
 
-	if (!others)
-		return pages;
-	bufpool_for_each(other, id)
-		if (other != pool && pages < want)
-			pages += bufpool_release(other, want - pages,
-						 BUFPOOL_RECLAIMED);
+	if (pages < want)
+		pages += reclaim_all(pool, want - pages, others, true);
 	return pages;
 }
 
@@ -253,6 +300,7 @@ void bufpool_detach_all(struct bufpool *pool)
 		more = batch_collect(pool, &batch, &nr, false);
 		batch_flush(pool, &batch);
 	} while (more);
+	bufpool_forget_hollow(pool);
 	mutex_unlock(&pool->lock);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory pressure: idle memory goes before anything has to be written, swapped
- * or killed for.
+ * Memory pressure: idle memory goes, and then weak buffers, before anything has to
+ * be written, swapped or killed for.
  *
  * A pool is one object on a list_lru, filed by the memory control group of the
  * task that opened it and by the node its struct is on, while it has memory
@@ -29,6 +29,9 @@
 
 /* Pools that one call looks at. */
 #define MAX_POOLS	16
+
+/* Weak buffers that one call takes of a pool. */
+#define MAX_WEAK	16
 
 /* Pages to scan in one go; larger than the default, as buffers are. */
 #define SCAN_BATCH	1024
@@ -98,10 +101,11 @@ static BUFPOOL_LRU_WALK_CB(find_pool)
 	return LRU_ROTATE;
 }
 
-/* From idle to leaving, with what memory can be had without waiting. */
+/* From attached to leaving, with what memory can be had without waiting. */
 static unsigned long leave(struct bufpool *pool, const struct bufpool_ref *ref)
 {
-	bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
+	if (!test_bit(ref->slot, ref->span->hollow))
+		bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
 	__set_bit(ref->slot, ref->span->leaving);
 	pool->nr_leaving++;
 	return bufpool_try_drop_pages(pool, bufpool_pgoff(pool, ref->index),
@@ -110,8 +114,9 @@ static unsigned long leave(struct bufpool *pool, const struct bufpool_ref *ref)
 
 static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 {
+	struct bufpool_ref weak[MAX_WEAK], ref;
 	unsigned long taken = 0, freed = 0;
-	struct bufpool_ref ref;
+	unsigned int nr, i;
 	u32 cpu, cls;
 
 	lockdep_assert_held(&pool->lock);
@@ -129,6 +134,13 @@ static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 				taken += ref.pages;
 				freed += leave(pool, &ref);
 			}
+		}
+	}
+	if (taken < want) {
+		nr = bufpool_take_weak(pool, want - taken, weak, MAX_WEAK);
+		for (i = 0; i < nr; i++) {
+			taken += weak[i].pages;
+			freed += leave(pool, &weak[i]);
 		}
 	}
 	bufpool_count(pool, BUFPOOL_SHRUNK, taken);

@@ -156,15 +156,8 @@ void bufpool_slot_unreserve(struct bufpool *pool, const struct bufpool_ref *ref)
 		span_free(pool, span);
 }
 
-/**
- * bufpool_slot_find - find the attached slot that starts at a page
- * @pool: the pool, its lock held
- * @index: page in the data range; any value
- * @ref: out: the slot, with the pages it holds
- *
- * Return: whether there is one.
- */
-bool bufpool_slot_find(struct bufpool *pool, u64 index, struct bufpool_ref *ref)
+/* The slot that starts at a page, whatever its state. */
+static bool slot_at(struct bufpool *pool, u64 index, struct bufpool_ref *ref)
 {
 	struct bufpool_span *span;
 	u32 start, slot;
@@ -177,8 +170,7 @@ bool bufpool_slot_find(struct bufpool *pool, u64 index, struct bufpool_ref *ref)
 		return false;
 	start = index % BUFPOOL_SPAN_PAGES;
 	slot = start / span->stride;
-	if (start % span->stride || slot >= span->nr_slots ||
-	    !span->slot_pages[slot] || test_bit(slot, span->leaving))
+	if (start % span->stride || slot >= span->nr_slots)
 		return false;
 
 	ref->span = span;
@@ -186,6 +178,65 @@ bool bufpool_slot_find(struct bufpool *pool, u64 index, struct bufpool_ref *ref)
 	ref->index = index;
 	ref->pages = span->slot_pages[slot];
 	return true;
+}
+
+/**
+ * bufpool_slot_find - find the attached slot that starts at a page
+ * @pool: the pool, its lock held
+ * @index: page in the data range; any value
+ * @ref: out: the slot, with the pages it holds
+ *
+ * Return: whether there is one.
+ */
+bool bufpool_slot_find(struct bufpool *pool, u64 index, struct bufpool_ref *ref)
+{
+	return slot_at(pool, index, ref) && ref->pages &&
+	       !test_bit(ref->slot, ref->span->leaving);
+}
+
+/**
+ * bufpool_slot_free_hollow - the process has learnt that a slot was taken
+ * @pool: the pool, its lock held
+ * @index: page in the data range; any value
+ *
+ * If the slot's memory is still on its way out, whoever sees to that detaches it.
+ *
+ * Return: whether a hollow slot starts there.
+ */
+bool bufpool_slot_free_hollow(struct bufpool *pool, u64 index)
+{
+	struct bufpool_ref ref;
+
+	if (!slot_at(pool, index, &ref) ||
+	    !__test_and_clear_bit(ref.slot, ref.span->hollow))
+		return false;
+	bufpool_slot_set(&ref, BUFPOOL_SLOT_DETACHED);
+	if (!test_bit(ref.slot, ref.span->leaving))
+		bufpool_slot_unreserve(pool, &ref);
+	return true;
+}
+
+/**
+ * bufpool_forget_hollow - free all hollow slots: nobody will ask for them
+ * @pool: the pool, its lock held
+ */
+void bufpool_forget_hollow(struct bufpool *pool)
+{
+	struct bufpool_span *span;
+	unsigned long nr;
+	u32 slot;
+	bool last;
+
+	xa_for_each(&pool->spans, nr, span) {
+		for_each_set_bit(slot, span->hollow, span->nr_slots) {
+			/* The span goes with its last slot. */
+			last = span->nr_used == 1;
+			bufpool_slot_free_hollow(pool, nr * BUFPOOL_SPAN_PAGES +
+						       slot * span->stride);
+			if (last)
+				break;
+		}
+	}
 }
 
 /**
@@ -229,11 +280,14 @@ void bufpool_slot_set(const struct bufpool_ref *ref, u32 state)
 /**
  * bufpool_slot_take - from attached to in transit
  * @ref: the slot, on no stack; from here on nobody else finds it
+ *
+ * The header of a hollow one goes on saying that it was taken.
  */
 void bufpool_slot_take(const struct bufpool_ref *ref)
 {
 	ref->span->slot_pages[ref->slot] = 0;
-	bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
+	if (!test_bit(ref->slot, ref->span->hollow))
+		bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
 }
 
 /**

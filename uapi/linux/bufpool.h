@@ -136,6 +136,15 @@ static __inline__ __u64 bufpool_class_pages(__u32 c)
  * The kernel takes idle memory back by exchanging a head for an empty one.  A
  * slot on no stack is the process's, and the kernel leaves it alone.
  *
+ * A live slot may be made weak: the process adds one to the depot's weak_clock,
+ * writes the sum to the slot's depth, adds one to nr_weak, and changes the state
+ * from live to weak with a compare-exchange with release ordering.  Changing it
+ * back, with acquire ordering, makes the slot live again with its contents, and
+ * takes one from nr_weak.  When memory is short and nothing is idle any more, the
+ * kernel changes the state of the slots that have been weak for longest to taken,
+ * and releases their memory.  A taken slot's address stays the process's until it
+ * calls FREE.
+ *
  * The kernel trusts none of it: a process that writes nonsense here loses its
  * own buffers and nothing else.
  */
@@ -147,12 +156,15 @@ static __inline__ __u64 bufpool_class_pages(__u32 c)
 #define BUFPOOL_SLOT_DETACHED	0U
 #define BUFPOOL_SLOT_IDLE	1U
 #define BUFPOOL_SLOT_LIVE	2U
+#define BUFPOOL_SLOT_WEAK	3U
+#define BUFPOOL_SLOT_TAKEN	4U
 #define BUFPOOL_SLOT_STATE(state, cls)	((state) | ((cls) + 1) << 8)
 
 /**
  * struct bufpool_slot - the header of a slot
  * @next: link to the slot below on the same stack, or 0
- * @depth: number of slots on the stack from this one down; 1 for the lowest
+ * @depth: number of slots on the stack from this one down; 1 for the lowest; of
+ *	a weak slot, when it was made weak
  * @state: BUFPOOL_SLOT_STATE() of this slot; 0 if there is none here
  * @pages: pages attached; equal to the class's unless the slot was large
  */
@@ -169,13 +181,19 @@ struct bufpool_slot {
  * @idle_pages: the depot only: pages of all slots on its stacks; added to
  *	after a push, subtracted from after a pop, both atomically
  * @cpu_pages: the depot only: an estimate of the pages on the CPUs' stacks
+ * @nr_weak: the depot only: slots that are weak; if this says none, none is looked
+ *	for
+ * @weak_clock: the depot only: counts slots as they are made weak
  * @reserved: zero
  */
 struct bufpool_stacks {
 	__u64 head[BUFPOOL_MAX_CLASSES];
 	__s64 idle_pages;
 	__u64 cpu_pages;
-	__u64 reserved[6];
+	__s64 nr_weak;
+	__u32 weak_clock;
+	__u32 reserved32;
+	__u64 reserved[4];
 } __attribute__((aligned(64)));
 
 /**
@@ -284,7 +302,7 @@ struct bufpool_alloc {
  * struct bufpool_free - FREE: give a buffer back
  * @size: sizeof(struct bufpool_free)
  * @flags: zero
- * @offset: file offset of the buffer, as ALLOC returned it
+ * @offset: file offset of the buffer, as ALLOC returned it; live, or taken
  */
 struct bufpool_free {
 	__u32 size;
@@ -322,7 +340,7 @@ struct bufpool_release {
  *	release_retained
  * @freed_bytes: memory given back by FREE, the stacks being full
  * @trimmed_bytes: idle memory given back by the trim worker
- * @shrunk_bytes: idle memory taken by the kernel because memory was short
+ * @shrunk_bytes: idle and weak memory taken by the kernel because memory was short
  * @reclaimed_bytes: idle memory given up for an allocation at a limit or without
  *	memory, or because a limit was lowered
  * @limit_hits: allocations that failed at a limit
