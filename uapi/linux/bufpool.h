@@ -93,12 +93,9 @@ struct bufpool_config {
 /* The class of a buffer of @pages pages (1 to 2^31): the smallest that holds it. */
 static __inline__ __u32 bufpool_class(__u64 pages)
 {
-	__u32 shift;
+	/* 2^(shift + 2) < pages <= 2^(shift + 3): steps of 2^shift, at least of 1 */
+	__u32 shift = 61 - (__u32)__builtin_clzll((pages - 1) | 4);
 
-	if (pages <= 8)
-		return (__u32)pages - 1;
-	/* 2^(shift + 2) < pages <= 2^(shift + 3): steps of 2^shift */
-	shift = 61 - (__u32)__builtin_clzll(pages - 1);
 	return 4 * shift + (__u32)((pages - 1) >> shift);
 }
 
