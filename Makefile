@@ -13,6 +13,7 @@ LIBS		:=
 TOOLS		:=
 SELFTESTS	:=
 NATIVE_TESTS	:=
+NATIVE_CHECKS	:=
 
 .PHONY: all
 all: libs tools module
@@ -34,7 +35,8 @@ module:
 
 .PHONY: check
 check: setup
-	selftests/check
+	@$(MAKE) --no-print-directory libs tools $(NATIVE_TESTS) $(SELFTESTS)
+	@selftests/check $(NATIVE_TESTS) $(NATIVE_CHECKS)
 
 .PHONY: lint
 lint: setup

@@ -4,6 +4,8 @@
  *
  * Reclaim is called for with drop_caches, which asks every shrinker for all it
  * has, with memory.reclaim, and by needing the memory in a group at its limit.
+ *
+ * checkpatch: PARENTHESIS_ALIGNMENT: in_child() is given statements
  */
 #include <sys/stat.h>
 

@@ -2,6 +2,8 @@
 /*
  * Trimming: each period the configured share of every stack goes, cold end
  * first, until nothing is idle; and what may be retained is enforced.
+ *
+ * checkpatch: SPACING: FIXTURE_DATA() is a type
  */
 #include "kselftest_harness.h"
 #include "pool.h"

@@ -2,6 +2,8 @@
 /*
  * Weak buffers: kept while nobody needs the memory, taken after all that is idle,
  * longest weak first, and never given to anybody else behind their owner's back.
+ *
+ * checkpatch: PARENTHESIS_ALIGNMENT: in_child() is given statements
  */
 #include "kselftest_harness.h"
 #include "pool.h"

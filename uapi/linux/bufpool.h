@@ -181,6 +181,7 @@ struct bufpool_slot {
  * @nr_weak: the depot only: slots that are weak; if this says none, none is looked
  *	for
  * @weak_clock: the depot only: counts slots as they are made weak
+ * @reserved32: zero
  * @reserved: zero
  */
 struct bufpool_stacks {
