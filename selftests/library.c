@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The library on the device: its errors, its presets, and the kernel's view. */
+#include "kselftest_harness.h"
+#include "pool.h"
+
+#include <bufpool.h>
+
+#include <sys/resource.h>
+
+static struct bufpool *create(uint64_t pool_limit)
+{
+	struct bufpool_config cfg = fixed_config(pool_limit);
+
+	return bufpool_create(&cfg);
+}
+
+static struct bufpool_stats stats(struct bufpool *bp)
+{
+	struct bufpool_stats st;
+	int ret = bufpool_get_stats(bp, &st);
+
+	if (ret)
+		die("bufpool_get_stats: %s", strerror(-ret));
+	return st;
+}
+
+TEST(backend)
+{
+	struct bufpool *bp = bufpool_create(NULL);
+
+	ASSERT_NE(NULL, bp);
+	EXPECT_STREQ("device", bufpool_backend(bp));
+	bufpool_destroy(bp);
+	bufpool_destroy(NULL);
+}
+
+TEST(alloc_errors)
+{
+	struct bufpool_config cfg = fixed_config(16 * MiB);
+	struct bufpool *bp;
+	void *live;
+
+	cfg.alloc_limit_bytes = 8 * MiB;
+	bp = bufpool_create(&cfg);
+	ASSERT_NE(NULL, bp);
+
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_alloc(bp, 0, 0));
+	EXPECT_EQ(EINVAL, errno);
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_alloc(bp, 0, BUFPOOL_ZERO));
+	EXPECT_EQ(EINVAL, errno);
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_alloc(bp, 4096, 2));
+	EXPECT_EQ(EINVAL, errno);
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_alloc(bp, 8 * MiB + 1, 0));
+	EXPECT_EQ(EFBIG, errno);
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_alloc(bp, SIZE_MAX, 0));
+	EXPECT_EQ(EFBIG, errno);
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_alloc(bp, SIZE_MAX - 4095, BUFPOOL_ZERO));
+	EXPECT_EQ(EFBIG, errno);
+
+	errno = 0;
+	EXPECT_NE(NULL, bufpool_alloc(bp, 8 * MiB, 0));
+	live = bufpool_alloc(bp, 8 * MiB, 0);
+	EXPECT_NE(NULL, live);
+	EXPECT_EQ(0, errno);
+	EXPECT_EQ(NULL, bufpool_alloc(bp, 1, 0));
+	EXPECT_EQ(EDQUOT, errno);
+
+	/* free() keeps errno, also on its slow path. */
+	errno = 1234;
+	bufpool_free(bp, live);
+	EXPECT_EQ(1234, errno);
+	bufpool_free(bp, NULL);
+	EXPECT_EQ(1234, errno);
+	EXPECT_EQ(0, bufpool_usable_size(bp, NULL));
+	bufpool_destroy(bp);
+	EXPECT_EQ(1234, errno);
+}
+
+TEST(create_errors)
+{
+	struct bufpool_config cfg = fixed_config(4 * GiB);
+	struct rlimit as = { .rlim_cur = 2 * GiB, .rlim_max = 2 * GiB };
+	struct rlimit files = { .rlim_cur = 3, .rlim_max = 3 };
+	uint64_t pools = sysfs_value("pools");
+
+	cfg.trim_percent = 101;
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_create(&cfg));
+	EXPECT_EQ(EINVAL, errno);
+	cfg.trim_percent = 50;
+	cfg.pool_limit_bytes = 1ULL << 62;
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_create(&cfg));
+	EXPECT_EQ(EINVAL, errno);
+	cfg.pool_limit_bytes = 4 * GiB;
+	EXPECT_EQ(pools, sysfs_value("pools"));
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_AS, &as));
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_create(&cfg));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(pools, sysfs_value("pools"));
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	errno = 0;
+	EXPECT_EQ(NULL, bufpool_create(NULL));
+	EXPECT_EQ(EMFILE, errno);
+}
+
+TEST(create_without_permission)
+{
+	int status;
+
+	in_child(status, {
+		check(!setgid(65534));
+		check(!setuid(65534));
+		check(!bufpool_create(NULL));
+		check(errno == EACCES);
+	});
+	EXPECT_EQ(0, status);
+}
+
+/* One process, four pools, each by another preset, each behaving like it. */
+TEST(presets_at_once)
+{
+	static const uint64_t kept_up_to[] = {
+		24 * MiB, 64 * KiB, 1 * MiB, 128 * MiB,
+	};
+	static const char * const names[] = {
+		"default", "minimal", "moderate", "aggressive",
+	};
+	struct bufpool_config cfg, got;
+	struct bufpool *bp[4];
+	struct settings saved;
+	void *buf;
+	int i;
+
+	settings_save(&saved);
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, bufpool_config_init(&cfg, i));
+		EXPECT_EQ(BUFPOOL_FOLLOW, cfg.pool_limit_bytes);
+		EXPECT_EQ(BUFPOOL_FOLLOW, cfg.alloc_limit_bytes);
+		/* What the library says a preset is, the kernel says, too. */
+		ASSERT_EQ(0, sysfs_write("preset", names[i]));
+		EXPECT_EQ(sysfs_value("max_pooled_bytes"),
+			  cfg.max_pooled_bytes);
+		EXPECT_EQ(sysfs_value("large_threshold_bytes"),
+			  cfg.large_threshold_bytes);
+		EXPECT_EQ(sysfs_value("percpu_cached"), cfg.percpu_cached);
+		EXPECT_EQ(sysfs_value("large_cached"), cfg.large_cached);
+		EXPECT_EQ(sysfs_value("trim_percent"), cfg.trim_percent);
+		EXPECT_EQ(sysfs_value("trim_period_ms"), cfg.trim_period_ms);
+		if (cfg.max_retained_bytes != BUFPOOL_FOLLOW) {
+			/* A share of RAM, where the two may round apart. */
+			EXPECT_LT(sysfs_value("max_retained_bytes") * 15 / 16,
+				  cfg.max_retained_bytes);
+			EXPECT_GT(sysfs_value("max_retained_bytes") * 17 / 16,
+				  cfg.max_retained_bytes);
+		}
+		bp[i] = bufpool_create(&cfg);
+		ASSERT_NE(NULL, bp[i]);
+	}
+	ASSERT_EQ(0, settings_restore(&saved));
+
+	for (i = 0; i < 4; i++) {
+		got.flags = BUFPOOL_CONFIG_EFFECTIVE;
+		ASSERT_EQ(0, bufpool_get_config(bp[i], &got));
+		EXPECT_EQ(kept_up_to[i], got.max_pooled_bytes);
+		/* As much as it keeps, */
+		buf = bufpool_alloc(bp[i], kept_up_to[i], 0);
+		ASSERT_NE(NULL, buf);
+		bufpool_free(bp[i], buf);
+		EXPECT_EQ(kept_up_to[i], stats(bp[i]).retained_bytes);
+		EXPECT_EQ((int64_t)kept_up_to[i],
+			  bufpool_release_retained(bp[i]));
+		/* and a page more. */
+		buf = bufpool_alloc(bp[i], kept_up_to[i] + 1, 0);
+		ASSERT_NE(NULL, buf);
+		bufpool_free(bp[i], buf);
+		EXPECT_EQ(0, stats(bp[i]).attached_bytes);
+	}
+	for (i = 0; i < 4; i++)
+		bufpool_destroy(bp[i]);
+	EXPECT_EQ(-EINVAL, bufpool_config_init(&cfg, 4));
+	EXPECT_EQ(-EINVAL, bufpool_config_init(&cfg, -1));
+}
+
+/* A buffer of the library is a buffer of the kernel, and the other way round. */
+TEST(usable_size)
+{
+	struct bufpool *bp = create(64 * MiB);
+	char *buf;
+
+	ASSERT_NE(NULL, bp);
+	buf = bufpool_alloc(bp, 1, 0);
+	EXPECT_EQ(4096, bufpool_usable_size(bp, buf));
+	buf = bufpool_alloc(bp, 17 * KiB, 0);
+	EXPECT_EQ(20 * KiB, bufpool_usable_size(bp, buf));
+	buf = bufpool_alloc(bp, 3 * MiB, 0);
+	EXPECT_EQ(3 * MiB, bufpool_usable_size(bp, buf));
+	EXPECT_EQ(0, (uintptr_t)buf % (2 * MiB));
+	buf = bufpool_alloc(bp, 9 * MiB + 1, 0);
+	EXPECT_EQ(9 * MiB + 4096, bufpool_usable_size(bp, buf));
+	EXPECT_EQ(0, (uintptr_t)buf % (2 * MiB));
+	memset(buf, 1, bufpool_usable_size(bp, buf));
+
+	/* Grown by the kernel, freed and taken by the library. */
+	bufpool_free(bp, buf);
+	EXPECT_EQ(buf, bufpool_alloc(bp, 10 * MiB, 0));
+	EXPECT_EQ(10 * MiB, bufpool_usable_size(bp, buf));
+	EXPECT_EQ(1, stats(bp).grown);
+	bufpool_destroy(bp);
+}
+
+TEST(zeroing)
+{
+	static const size_t sizes[] = {
+		1, 5000, 65536, 1048576, 3000000, 9000000,
+	};
+	struct bufpool *bp = create(64 * MiB);
+	unsigned char *buf;
+	size_t usable, i;
+
+	ASSERT_NE(NULL, bp);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		buf = bufpool_alloc(bp, sizes[i], 0);
+		ASSERT_NE(NULL, buf);
+		usable = bufpool_usable_size(bp, buf);
+		EXPECT_TRUE(all_zero(buf, usable));
+		memset(buf, 0xff, usable);
+		bufpool_free(bp, buf);
+		EXPECT_EQ(buf, bufpool_alloc(bp, sizes[i], 0));
+		EXPECT_EQ(0xff, buf[usable - 1]);
+		bufpool_free(bp, buf);
+		EXPECT_EQ(buf, bufpool_alloc(bp, sizes[i], BUFPOOL_ZERO));
+		EXPECT_TRUE(all_zero(buf, usable));
+		bufpool_free(bp, buf);
+	}
+	bufpool_destroy(bp);
+}
+
+/* What the library put on the stacks the kernel finds, all of it. */
+TEST(release_retained)
+{
+	struct bufpool *bp = create(128 * MiB);
+	uint64_t before = device_attached();
+	void *buf[200], *live;
+	size_t i;
+
+	ASSERT_NE(NULL, bp);
+	live = bufpool_alloc(bp, 1 * MiB, 0);
+	ASSERT_NE(NULL, live);
+	stamp_range(live, 1 * MiB, 6);
+	for (i = 0; i < ARRAY_SIZE(buf); i++) {
+		pin_to_cpu(i % sysconf(_SC_NPROCESSORS_ONLN));
+		buf[i] = bufpool_alloc(bp, 4096ULL << i % 8, 0);
+		ASSERT_NE(NULL, buf[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(buf); i++) {
+		pin_to_cpu(i / 7 % sysconf(_SC_NPROCESSORS_ONLN));
+		bufpool_free(bp, buf[i]);
+	}
+	EXPECT_EQ(25 * 255 * 4 * KiB, stats(bp).retained_bytes);
+	EXPECT_EQ(25 * 255 * 4 * KiB + 1 * MiB, stats(bp).attached_bytes);
+	EXPECT_EQ((int64_t)(25 * 255 * 4 * KiB), bufpool_release_retained(bp));
+	EXPECT_EQ(before + 1 * MiB, device_attached());
+	EXPECT_TRUE(stamped(live, 1 * MiB, 6));
+	bufpool_free(bp, live);
+	EXPECT_EQ((int64_t)(1 * MiB), bufpool_release_retained(bp));
+	EXPECT_EQ(0, bufpool_release_retained(bp));
+	EXPECT_EQ(0, stats(bp).corruptions);
+	bufpool_destroy(bp);
+	EXPECT_EQ(before, device_attached());
+}
+
+/* max_retained_bytes bounds what the library keeps without asking anybody. */
+TEST(retains_within_bounds)
+{
+	struct bufpool_config cfg = fixed_config(128 * MiB);
+	struct bufpool *bp;
+	void *buf[400];
+	size_t i;
+
+	cfg.max_retained_bytes = 8 * MiB;
+	bp = bufpool_create(&cfg);
+	ASSERT_NE(NULL, bp);
+	for (i = 0; i < ARRAY_SIZE(buf); i++) {
+		buf[i] = bufpool_alloc(bp, 64 * KiB, 0);
+		ASSERT_NE(NULL, buf[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(buf); i++)
+		bufpool_free(bp, buf[i]);
+	EXPECT_GE(8 * MiB, stats(bp).attached_bytes);
+	EXPECT_LE(6 * MiB, stats(bp).attached_bytes);
+	EXPECT_EQ(stats(bp).attached_bytes, stats(bp).retained_bytes);
+	bufpool_destroy(bp);
+}
+
+TEST(configuration)
+{
+	struct bufpool *bp = create(16 * MiB);
+	struct bufpool_config cfg = { .flags = 0 };
+	void *buf;
+
+	ASSERT_NE(NULL, bp);
+	ASSERT_EQ(0, bufpool_get_config(bp, &cfg));
+	EXPECT_EQ(16 * MiB, cfg.pool_limit_bytes);
+	cfg.max_pooled_bytes = 32 * KiB;
+	ASSERT_EQ(0, bufpool_set_config(bp, &cfg));
+	buf = bufpool_alloc(bp, 64 * KiB, 0);
+	ASSERT_NE(NULL, buf);
+	bufpool_free(bp, buf);
+	EXPECT_EQ(0, stats(bp).attached_bytes);
+
+	cfg.pool_limit_bytes = 32 * MiB;
+	EXPECT_EQ(-EINVAL, bufpool_set_config(bp, &cfg));
+	cfg.pool_limit_bytes = 16 * MiB;
+	cfg.trim_percent = 200;
+	EXPECT_EQ(-EINVAL, bufpool_set_config(bp, &cfg));
+	cfg.flags = 8;
+	EXPECT_EQ(-EINVAL, bufpool_get_config(bp, &cfg));
+	bufpool_destroy(bp);
+}
+
+/* In a child the handle can be destroyed, and the parent's pool lives on. */
+TEST(destroy_in_a_child)
+{
+	struct bufpool *bp = create(16 * MiB);
+	unsigned char *buf;
+	int status;
+
+	ASSERT_NE(NULL, bp);
+	buf = bufpool_alloc(bp, 1 * MiB, 0);
+	ASSERT_NE(NULL, buf);
+	stamp_range(buf, 1 * MiB, 4);
+	in_child(status, {
+		struct bufpool *own;
+
+		check(bufpool_release_retained(bp) == -EPERM);
+		bufpool_destroy(bp);
+		own = create(16 * MiB);
+		check(own);
+		check(bufpool_alloc(own, 1 * MiB, 0));
+		bufpool_destroy(own);
+	});
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(stamped(buf, 1 * MiB, 4));
+	bufpool_free(bp, buf);
+	EXPECT_EQ((int64_t)(1 * MiB), bufpool_release_retained(bp));
+	bufpool_destroy(bp);
+}
+
+/* The file is close-on-exec: no program started from here inherits it. */
+TEST(close_on_exec)
+{
+	struct bufpool *bp = create(16 * MiB);
+	char link[64], target[256];
+	int fd, found = 0;
+
+	ASSERT_NE(NULL, bp);
+	for (fd = 0; fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		n = readlink(link, target, sizeof(target) - 1);
+		if (n < 0)
+			continue;
+		target[n] = '\0';
+		if (strcmp(target, DEVICE))
+			continue;
+		found++;
+		EXPECT_EQ(FD_CLOEXEC, fcntl(fd, F_GETFD));
+	}
+	EXPECT_EQ(1, found);
+	bufpool_destroy(bp);
+}
+
+TEST_HARNESS_MAIN

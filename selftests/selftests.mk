@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The kselftest programs.  Their harness is the kernel's, from Debian's package
+# or, with KSELFTEST_DIR=, from a directory that has kselftest_harness.h.
+
+# Those about the library; the others make their ioctls themselves.
+SELFTEST_LIB	:= abort library library_threads steady
+SELFTEST_ABI	:= $(filter-out $(SELFTEST_LIB), \
+		   $(patsubst selftests/%.c,%,$(wildcard selftests/*.c)))
+
+SELFTEST_ABI_PROGRAMS := $(SELFTEST_ABI:%=build/selftests/%)
+SELFTEST_LIB_PROGRAMS := $(SELFTEST_LIB:%=build/selftests/%)
+SELFTESTS	+= $(SELFTEST_ABI_PROGRAMS) $(SELFTEST_LIB_PROGRAMS)
+
+# The harness declares a fixture's functions nowhere.
+SELFTEST_HARNESS := build/obj/selftests/harness
+SELFTEST_CC	= $(CC) -std=gnu11 -D_GNU_SOURCE $(CPPFLAGS) -Iuapi -Iuserlib/include \
+		  -isystem $(SELFTEST_HARNESS) $(CFLAGS) $(WARN) \
+		  -Wno-missing-prototypes -pthread
+
+.PHONY: selftests
+selftests: $(SELFTESTS)
+
+$(SELFTEST_HARNESS): selftests/linux-tools
+	@mkdir -p $(@D)
+	dir=$${KSELFTEST_DIR:-$$(selftests/linux-tools)/tools/testing/selftests} && \
+		test -f "$$dir/kselftest_harness.h" && ln -sfnT "$$dir" $@
+
+$(SELFTESTS): selftests/pool.h uapi/linux/bufpool.h | $(SELFTEST_HARNESS)
+
+$(SELFTEST_ABI_PROGRAMS): build/selftests/%: selftests/%.c
+	@mkdir -p $(@D)
+	$(SELFTEST_CC) $(LDFLAGS) -o $@ $<
+
+$(SELFTEST_LIB_PROGRAMS): build/selftests/%: selftests/%.c \
+		userlib/include/bufpool.h build/lib/libbufpool.a
+	@mkdir -p $(@D)
+	$(SELFTEST_CC) $(LDFLAGS) -o $@ $< build/lib/libbufpool.a
