@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Allocating and freeing.
+ *
+ * A buffer comes from this CPU's stack of its class, else from the depot, else
+ * from another CPU's, else from the kernel.  It goes to this CPU's stack up to
+ * the cap that the kernel has set for the class, else to the depot while the
+ * pool may retain more, else to the kernel.
+ *
+ * The slot of a live buffer is on no stack and nobody's but its user's.  Its
+ * state says so, and turns a second free, or one of something else, into an
+ * abort.  (Two threads that free one buffer at the very same time may both get
+ * past that check; the slot is then on a stack twice and the second pop of it
+ * finds it live, which aborts as well.)
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cpu.h"
+#include "pool.h"
+#include "stack.h"
+
+/* Pushes to the depot between two counts of what the CPUs' stacks hold. */
+#define COUNT_PERIOD	64
+
+/*
+ * The slot that starts at @buf, live.  NO_SLOT if there is no such slot.
+ */
+static inline uint32_t slot_live(const struct bufpool *bp, const void *buf,
+				 uint32_t *class)
+{
+	size_t offset = (size_t)((uintptr_t)buf - (uintptr_t)bp->data);
+	size_t page = offset >> bp->page_shift;
+	uint32_t state;
+
+	if (unlikely(page >= bp->nr_pages || page << bp->page_shift != offset))
+		return NO_SLOT;
+	state = load_relaxed(&bp->slots[page].state);
+	*class = (state >> 8) - 1;
+	if (unlikely((state & 0xff) != BUFPOOL_SLOT_LIVE ||
+		     *class >= bp->nr_classes))
+		return NO_SLOT;
+	return (uint32_t)page;
+}
+
+/*
+ * Make a slot that was popped from a stack of @class live.  False if it holds
+ * fewer than @pages, as one may that was cut to size while its class was large.
+ */
+static inline bool slot_claim(struct bufpool *bp, uint32_t index,
+			      uint32_t class, uint64_t pages)
+{
+	struct bufpool_slot *slot = &bp->slots[index];
+
+	if (unlikely(load_relaxed(&slot->state) !=
+		     BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_IDLE, class)))
+		bufpool_abort_corrupted(bp);
+	store_relaxed(&slot->state,
+		      BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_LIVE, class));
+	return likely(load_relaxed(&slot->pages) >= pages);
+}
+
+static void *alloc_request(struct bufpool *bp, size_t size, unsigned int flags)
+{
+	struct bufpool_alloc alloc = {
+		.size = sizeof(alloc), .flags = flags, .bytes = size,
+	};
+	int ret = bp->backend->request(bp, BUFPOOL_IOC_ALLOC, &alloc);
+
+	if (ret) {
+		errno = -ret;
+		return NULL;
+	}
+	return (char *)bp->control + alloc.offset;
+}
+
+/* Have the kernel free the caller's slot @index.  Aborts for @call otherwise. */
+void bufpool_free_request(struct bufpool *bp, const char *call, uint32_t index)
+{
+	void *buf = slot_address(bp, index);
+	struct bufpool_free free = {
+		.size = sizeof(free),
+		.offset = (uint64_t)((char *)buf - (char *)bp->control),
+	};
+
+	if (bp->backend->request(bp, BUFPOOL_IOC_FREE, &free))
+		bufpool_abort_buffer(bp, call, buf);
+}
+
+static void depot_popped(struct bufpool *bp, uint32_t index)
+{
+	__atomic_fetch_sub(&pool_depot(bp)->idle_pages,
+			   (__s64)load_relaxed(&bp->slots[index].pages),
+			   __ATOMIC_RELAXED);
+}
+
+/* Push to this CPU's stack; false if it is full. */
+static inline bool push_local(struct bufpool *bp, uint32_t cpu, uint32_t index,
+			      uint32_t class)
+{
+	return stack_push(bp, &bp->stacks[cpu].head[class], index, class,
+			  load_relaxed(&bp->control->classes[class].percpu_cap));
+}
+
+/*
+ * An idle slot of a large class, from the depot: one of exactly @pages, or the
+ * only one there is if it is big enough.  (Classes being a quarter apart, that
+ * wastes no more than a quarter.)  What would be best among several, or whether
+ * to make one bigger, is left to the kernel.
+ */
+static uint32_t pop_large(struct bufpool *bp, uint32_t class, uint64_t pages)
+{
+	__u64 *head = &pool_depot(bp)->head[class];
+	__u64 old = stack_head(head);
+	uint32_t top, held;
+
+	do {
+		top = stack_top(bp, old);
+		if (top == NO_SLOT)
+			return NO_SLOT;
+		held = load_relaxed(&bp->slots[top].pages);
+		if (held < pages || (held > pages && stack_depth(bp, old) > 1))
+			return NO_SLOT;
+	} while (!stack_pop_top(bp, head, &old, top));
+
+	depot_popped(bp, top);
+	return top;
+}
+
+/* An idle slot of a class that is not large, from any stack. */
+static uint32_t pop_small(struct bufpool *bp, uint32_t class)
+{
+	uint32_t here = this_cpu(bp);
+	uint32_t cpu = here;
+	uint32_t index;
+
+	index = stack_pop(bp, &bp->stacks[cpu].head[class]);
+	if (index != NO_SLOT)
+		return index;
+	index = stack_pop(bp, &pool_depot(bp)->head[class]);
+	if (index != NO_SLOT) {
+		depot_popped(bp, index);
+		return index;
+	}
+	for (;;) {
+		if (++cpu == bp->nr_cpus)
+			cpu = 0;
+		if (cpu == here)
+			return NO_SLOT;
+		index = stack_pop(bp, &bp->stacks[cpu].head[class]);
+		if (index != NO_SLOT)
+			return index;
+	}
+}
+
+static noinline ALLOC_TEXT void *alloc_slow(struct bufpool *bp, size_t size,
+					    unsigned int flags)
+{
+	uint32_t index = NO_SLOT;
+	void *buf = NULL;
+	uint64_t pages;
+	uint32_t class;
+
+	if (size == 0 || flags & ~BUFPOOL_ZERO) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (size > load_relaxed(&bp->control->alloc_limit_bytes)) {
+		errno = EFBIG;
+		return NULL;
+	}
+
+	pages = ((size - 1) >> bp->page_shift) + 1;
+	class = bufpool_class(pages);
+	if (class < bp->nr_classes) {
+		if (load_relaxed(&bp->control->classes[class].flags) &
+		    BUFPOOL_CLASS_LARGE)
+			index = pop_large(bp, class, pages);
+		else
+			index = pop_small(bp, class);
+	}
+	if (index != NO_SLOT) {
+		if (slot_claim(bp, index, class, pages)) {
+			buf = slot_address(bp, index);
+			if (flags & BUFPOOL_ZERO)
+				memset(buf, 0, slot_bytes(bp, index));
+		} else {
+			bufpool_free_request(bp, "free", index);
+		}
+	}
+	if (!buf)
+		buf = alloc_request(bp, size, flags);
+	if (unlikely(bp->leaks) && buf)
+		bufpool_leaks_record(bp, slot_index(bp, buf), size);
+	return buf;
+}
+
+static noinline void *alloc_misfit(struct bufpool *bp, size_t size,
+				   uint32_t index)
+{
+	bufpool_free_request(bp, "free", index);
+	return alloc_request(bp, size, 0);
+}
+
+ALLOC_TEXT
+void *bufpool_alloc(struct bufpool *bp, size_t size, unsigned int flags)
+{
+	uint64_t last = (uint64_t)size - 1, pages;
+	uint32_t class, cpu, index;
+
+	/* A size of 0 wraps and is over any limit. */
+	if (unlikely(flags ||
+		     last >= load_relaxed(&bp->control->alloc_limit_bytes)))
+		return alloc_slow(bp, size, flags);
+
+	pages = (last >> bp->page_shift) + 1;
+	class = bufpool_class(pages);
+	cpu = cpu_from_rseq(bp);
+	if (unlikely(class >= bp->nr_classes || cpu >= bp->fast_cpus))
+		return alloc_slow(bp, size, flags);
+
+	index = stack_pop(bp, &bp->stacks[cpu].head[class]);
+	if (index == NO_SLOT)
+		return alloc_slow(bp, size, flags);
+	if (unlikely(!slot_claim(bp, index, class, pages)))
+		return alloc_misfit(bp, size, index);
+	return slot_address(bp, index);
+}
+
+/*
+ * Count the pages on all CPUs' stacks, as an estimate for all to use.  Costs one
+ * load per CPU and class and another for a stack that is not empty, a cache line
+ * per eight classes: about a microsecond on a few CPUs, and tens of them on
+ * hundreds, which is still little beside the release of memory it is to avoid.
+ */
+static uint64_t count_cpu_pages(struct bufpool *bp)
+{
+	uint64_t pages = 0;
+	uint32_t cpu, class;
+
+	for (cpu = 0; cpu < bp->nr_cpus; cpu++) {
+		const struct bufpool_stacks *stacks = &bp->stacks[cpu];
+
+		for (class = 0; class < bp->nr_classes; class++)
+			pages += bufpool_class_pages(class) *
+				stack_depth(bp, stack_head(&stacks->head[class]));
+	}
+	store_relaxed(&pool_depot(bp)->cpu_pages, pages);
+	return pages;
+}
+
+/* May the pool retain @pages more? */
+static bool may_retain(struct bufpool *bp, uint64_t pages)
+{
+	uint64_t max = load_relaxed(&bp->control->max_retained_pages);
+	__s64 idle = load_relaxed(&pool_depot(bp)->idle_pages);
+
+	/* Negative while a pop that passed its push has been counted first. */
+	if (idle > 0)
+		pages += (uint64_t)idle;
+	/* Memory is given back on a fresh count only. */
+	return pages + load_relaxed(&pool_depot(bp)->cpu_pages) <= max ||
+		pages + count_cpu_pages(bp) <= max;
+}
+
+/* Push to the depot; false if the slot cannot stay. */
+static bool push_depot(struct bufpool *bp, uint32_t index, uint32_t class)
+{
+	const struct bufpool_class_tuning *tuning = &bp->control->classes[class];
+	struct bufpool_stacks *depot = pool_depot(bp);
+	uint32_t pages = load_relaxed(&bp->slots[index].pages);
+
+	if (pages > load_relaxed(&bp->control->max_pooled_pages) ||
+	    !may_retain(bp, pages) ||
+	    !stack_push(bp, &depot->head[class], index, class,
+			load_relaxed(&tuning->depot_cap)))
+		return false;
+
+	__atomic_fetch_add(&depot->idle_pages, (__s64)pages, __ATOMIC_RELAXED);
+	if (__atomic_add_fetch(&bp->depot_pushes, 1, __ATOMIC_RELAXED) %
+	    COUNT_PERIOD == 0)
+		count_cpu_pages(bp);
+	return true;
+}
+
+static noinline void free_slow(struct bufpool *bp, void *buf)
+{
+	uint32_t index, class;
+
+	if (!buf)
+		return;
+	index = slot_live(bp, buf, &class);
+	if (index == NO_SLOT) {
+		/* A weak buffer then, unless it is none at all. */
+		if (!bufpool_strengthen_for(bp, "free", buf))
+			return;
+		index = slot_live(bp, buf, &class);
+		if (index == NO_SLOT)
+			bufpool_abort_buffer(bp, "free", buf);
+	}
+
+	if (unlikely(bp->leaks))
+		bufpool_leaks_forget(bp, index);
+	if (!push_local(bp, this_cpu(bp), index, class) &&
+	    !push_depot(bp, index, class))
+		bufpool_free_request(bp, "free", index);
+}
+
+void bufpool_free(struct bufpool *bp, void *buf)
+{
+	uint32_t cpu = cpu_from_rseq(bp);
+	uint32_t index, class;
+
+	index = slot_live(bp, buf, &class);
+	if (unlikely(index == NO_SLOT || cpu >= bp->fast_cpus ||
+		     !push_local(bp, cpu, index, class)))
+		free_slow(bp, buf);
+}
+
+size_t bufpool_usable_size(const struct bufpool *bp, const void *buf)
+{
+	if (!buf)
+		return 0;
+	return slot_bytes(bp, bufpool_slot_of(bp, "usable_size", buf));
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * A pool over ordinary memory, for tests that need no kernel module: a mapping
+ * laid out as the kernel lays it out, and a backend that attaches and detaches
+ * slots in it.  The stacks and everything above them are the library's own.
+ *
+ * Detached slots have no access, so using one ends the test with SIGSEGV.
+ */
+#ifndef MEMORY_H
+#define MEMORY_H
+
+#include <pthread.h>
+
+#include "pool.h"
+
+struct memory_tuning {
+	uint64_t nr_pages;
+	uint32_t nr_cpus;
+	uint32_t percpu_cap;
+	uint32_t depot_cap;
+	uint64_t large_threshold_pages;
+	uint64_t max_pooled_pages;
+	uint64_t max_retained_pages;
+};
+
+/* Requests that reached the backend, and pages attached now. */
+struct memory_counts {
+	unsigned long allocs;
+	unsigned long frees;
+	unsigned long releases;
+	uint64_t attached_pages;
+};
+
+/* NULL for @tuning: values that keep everything, on as many CPUs as there are. */
+struct bufpool *memory_pool(const struct memory_tuning *tuning);
+void memory_pool_destroy(struct bufpool *bp);
+struct memory_counts memory_counts(struct bufpool *bp);
+
+/* Rewrite the class tuning and limits as the kernel does on SET_CONFIG. */
+void memory_tune(struct bufpool *bp, const struct memory_tuning *tuning);
+extern const struct memory_tuning memory_defaults;
+
+/*
+ * Take up to @max weak buffers, those weak for longest first, as the kernel does
+ * when memory is short.  Returns how many.
+ */
+unsigned int memory_take_weak(struct bufpool *bp, unsigned int max);
+
+/* Idle pages, counted by walking all stacks; nobody may be using the pool. */
+uint64_t memory_idle_pages(struct bufpool *bp);
+
+/* Keep the calling thread on the CPU it is on; returns its number. */
+uint32_t memory_pin(struct bufpool *bp);
+
+/* The slot header of a buffer. */
+struct bufpool_slot *memory_slot(struct bufpool *bp, const void *buf);
+
+#endif /* MEMORY_H */
