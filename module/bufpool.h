@@ -159,6 +159,7 @@ struct bufpool {
 	 * release ordering: who sees it sees the geometry below.
 	 */
 	struct mm_struct	*mm;
+	struct pid		*tgid;
 
 	/* Geometry, constant from SETUP on */
 	u32			nr_cpus;

@@ -5,6 +5,7 @@
 #include <linux/migrate.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 
 #include "bufpool.h"
 
@@ -64,6 +65,14 @@ static int bufpool_close(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* What a child was made to inherit by MADV_DOFORK is not its own to see. */
+static bool inherited(const struct vm_area_struct *vma)
+{
+	const struct bufpool *pool = vma->vm_file->private_data;
+
+	return vma->vm_mm != pool->mm;
+}
+
 /*
  * A page of the control region is made on demand.  A page of a buffer is there
  * or it is not: detached slots have none, whoever touches one gets SIGBUS.
@@ -74,6 +83,8 @@ static vm_fault_t bufpool_fault(struct vm_fault *vmf)
 	struct address_space *mapping = pool->inode->i_mapping;
 	struct folio *folio;
 
+	if (inherited(vmf->vma))
+		return VM_FAULT_SIGBUS;
 	if (vmf->pgoff < pool->control_bytes >> PAGE_SHIFT) {
 		folio = bufpool_control_folio(pool, vmf->pgoff, GFP_USER);
 		if (IS_ERR(folio))
@@ -93,6 +104,12 @@ static vm_fault_t bufpool_fault(struct vm_fault *vmf)
 	return VM_FAULT_LOCKED;
 }
 
+static vm_fault_t bufpool_map_pages(struct vm_fault *vmf, pgoff_t start,
+				    pgoff_t end)
+{
+	return inherited(vmf->vma) ? 0 : filemap_map_pages(vmf, start, end);
+}
+
 /*
  * A mapping goes away because the process unmaps it, which is its business, or
  * because the process is gone: then the buffers go too, even if somebody it
@@ -100,15 +117,30 @@ static vm_fault_t bufpool_fault(struct vm_fault *vmf)
  */
 static void bufpool_vma_close(struct vm_area_struct *vma)
 {
-	if (!atomic_read(&vma->vm_mm->mm_users))
+	if (!inherited(vma) && !atomic_read(&vma->vm_mm->mm_users))
 		bufpool_detach_all(vma->vm_file->private_data);
 }
 
 static const struct vm_operations_struct bufpool_vm_ops = {
 	.close		= bufpool_vma_close,
 	.fault		= bufpool_fault,
-	.map_pages	= filemap_map_pages,
+	.map_pages	= bufpool_map_pages,
 };
+
+/*
+ * The same for a process that has nothing mapped when it ends.  Its threads that
+ * are still on their way out have no address space any more.
+ */
+static int bufpool_flush(struct file *file, fl_owner_t id)
+{
+	struct bufpool *pool = file->private_data;
+
+	/* Pairs with bufpool_setup(). */
+	if (smp_load_acquire(&pool->mm) && pool->tgid == task_tgid(current) &&
+	    !atomic_read(&current->signal->live))
+		bufpool_detach_all(pool);
+	return 0;
+}
 
 static int bufpool_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -147,6 +179,7 @@ static int bufpool_fadvise(struct file *file, loff_t offset, loff_t len,
 const struct file_operations bufpool_fops = {
 	.owner			= THIS_MODULE,
 	.open			= bufpool_open,
+	.flush			= bufpool_flush,
 	.release		= bufpool_close,
 	.mmap			= bufpool_mmap,
 	.get_unmapped_area	= thp_get_unmapped_area,

@@ -11,6 +11,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/pid.h>
 #include <linux/pseudo_fs.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -32,6 +33,7 @@ static void destroy(struct bufpool *pool)
 	bufpool_teardown(pool);
 	if (pool->mm)
 		mmdrop(pool->mm);
+	put_pid(pool->tgid);
 	iput(pool->inode);
 	mutex_destroy(&pool->lock);
 	kmem_cache_free(bufpool_cache, pool);

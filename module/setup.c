@@ -124,6 +124,7 @@ int bufpool_setup(struct bufpool *pool, const struct bufpool_config *own)
 	/* In the list first: a change of the settings is not missed. */
 	bufpool_config_publish(pool);
 
+	pool->tgid = get_pid(task_tgid(current));
 	mmgrab(current->mm);
 	/* Pairs with bufpool_owner(): the geometry is there. */
 	smp_store_release(&pool->mm, current->mm);

@@ -116,9 +116,9 @@ static ssize_t release_retained_store(struct device *dev,
 {
 	struct bufpool *pool;
 	unsigned long id;
-	bool yes;
+	u8 value;
 
-	if (kstrtobool(buf, &yes) || !yes)
+	if (kstrtou8(buf, 10, &value) || value != 1)
 		return -EINVAL;
 	bufpool_for_each(pool, id)
 		bufpool_release(pool, ULONG_MAX, BUFPOOL_RELEASED);
