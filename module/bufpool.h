@@ -286,6 +286,8 @@ bool bufpool_push(struct bufpool *pool, u32 cpu, u32 cls,
 u32 bufpool_depth(struct bufpool *pool, u32 cpu, u32 cls);
 unsigned long bufpool_idle_pages(struct bufpool *pool);
 u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep);
+u32 bufpool_cut_pages(struct bufpool *pool, u32 cpu, u32 cls,
+		      unsigned long pages);
 bool bufpool_chain_next(struct bufpool *pool, u32 cpu, u32 cls, u32 *link,
 			struct bufpool_ref *ref);
 

@@ -13,7 +13,9 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/shrinker.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/swap.h>
 #include <linux/version.h>
 
 #ifndef __counted_by
@@ -125,5 +127,27 @@ static inline void bufpool_shrinker_free(struct shrinker *shrinker)
 	shrinker_free(shrinker);
 }
 #endif
+
+/*
+ * What the current task's reclaim has freed beside the pages on its lists; until
+ * 6.4 only slabs were thought of.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+#define bufpool_reclaim_count	reclaimed_slab
+#else
+#define bufpool_reclaim_count	reclaimed
+#endif
+
+static inline unsigned long bufpool_reclaimed(void)
+{
+	return current->reclaim_state ?
+	       current->reclaim_state->bufpool_reclaim_count : 0;
+}
+
+static inline void bufpool_account_reclaimed(unsigned long pages)
+{
+	if (current->reclaim_state)
+		current->reclaim_state->bufpool_reclaim_count += pages;
+}
 
 #endif /* BUFPOOL_COMPAT_H */

@@ -21,6 +21,7 @@
  *   still there.
  */
 #include <linux/jiffies.h>
+#include <linux/sort.h>
 #include <linux/workqueue.h>
 
 #include "bufpool.h"
@@ -47,6 +48,30 @@ static void batch_add(struct batch *batch, const struct bufpool_ref *ref)
 	batch->pages += ref->pages;
 }
 
+static int by_index(const void *a, const void *b)
+{
+	const struct bufpool_ref *left = a, *right = b;
+
+	return left->index < right->index ? -1 : left->index > right->index;
+}
+
+/* Unmapping costs the same for one slot as for a row of them: find the rows. */
+static void batch_drop(struct bufpool *pool, struct batch *batch)
+{
+	unsigned int i, next;
+
+	sort(batch->ref, batch->nr, sizeof(*batch->ref), by_index, NULL);
+	for (i = 0; i < batch->nr; i = next) {
+		u32 start = batch->ref[i].index;
+		u32 end = start + batch->ref[i].pages;
+
+		for (next = i + 1; next < batch->nr &&
+		     batch->ref[next].index == end; next++)
+			end += batch->ref[next].pages;
+		bufpool_drop_pages(pool, bufpool_pgoff(pool, start), end - start);
+	}
+}
+
 /* Called and returns with the lock held, drops it while memory is removed. */
 static void batch_flush(struct bufpool *pool, struct batch *batch)
 {
@@ -56,9 +81,7 @@ static void batch_flush(struct bufpool *pool, struct batch *batch)
 		return;
 
 	mutex_unlock(&pool->lock);
-	for (i = 0; i < batch->nr; i++)
-		bufpool_drop_pages(pool, bufpool_pgoff(pool, batch->ref[i].index),
-				   batch->ref[i].pages);
+	batch_drop(pool, batch);
 	cond_resched();
 	mutex_lock(&pool->lock);
 
@@ -178,13 +201,9 @@ unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
 		if (!bufpool_stacks(pool, cpu, false))
 			continue;
 		for (cls = pool->nr_classes; cls-- && pages < want;) {
-			u64 need = (want - pages - 1) / bufpool_class_pages(cls) + 1;
-			u32 depth = bufpool_depth(pool, cpu, cls);
-			u32 keep = depth > need ? depth - need : 0;
+			u32 link = bufpool_cut_pages(pool, cpu, cls, want - pages);
 
-			pages += release_chain(pool, cpu, cls,
-					       bufpool_cut(pool, cpu, cls, keep),
-					       &batch);
+			pages += release_chain(pool, cpu, cls, link, &batch);
 		}
 	}
 	batch_flush(pool, &batch);

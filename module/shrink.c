@@ -101,38 +101,65 @@ static BUFPOOL_LRU_WALK_CB(find_pool)
 	return LRU_ROTATE;
 }
 
-/* From attached to leaving, with what memory can be had without waiting. */
-static unsigned long leave(struct bufpool *pool, const struct bufpool_ref *ref)
+/* Slots side by side that are leaving and whose memory is still there. */
+struct row {
+	u32	start;
+	u32	end;
+};
+
+/* Free what memory of a row can be had without waiting. */
+static unsigned long drop_row(struct bufpool *pool, struct row *row)
 {
+	unsigned long freed;
+
+	if (row->start == row->end)
+		return 0;
+	freed = bufpool_try_drop_pages(pool, bufpool_pgoff(pool, row->start),
+				       row->end - row->start);
+	row->end = row->start;
+	return freed;
+}
+
+/* From attached to leaving.  Returns pages freed of the row before this one. */
+static unsigned long leave(struct bufpool *pool, const struct bufpool_ref *ref,
+			   struct row *row)
+{
+	unsigned long freed = 0;
+
 	if (!test_bit(ref->slot, ref->span->hollow))
 		bufpool_slot_set(ref, BUFPOOL_SLOT_DETACHED);
 	__set_bit(ref->slot, ref->span->leaving);
 	pool->nr_leaving++;
-	return bufpool_try_drop_pages(pool, bufpool_pgoff(pool, ref->index),
-				      ref->pages);
+	if (row->start != row->end && ref->index == row->end) {
+		row->end += ref->pages;
+	} else if (row->start != row->end &&
+		   ref->index + ref->pages == row->start) {
+		row->start = ref->index;
+	} else {
+		freed = drop_row(pool, row);
+		row->start = ref->index;
+		row->end = ref->index + ref->pages;
+	}
+	return freed;
 }
 
 static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 {
 	struct bufpool_ref weak[MAX_WEAK], ref;
 	unsigned long taken = 0, freed = 0;
+	struct row row = {};
 	unsigned int nr, i;
 	u32 cpu, cls;
 
 	lockdep_assert_held(&pool->lock);
 	for (cpu = pool->nr_cpus + 1; cpu-- && taken < want;) {
 		for (cls = pool->nr_classes; cls-- && taken < want;) {
-			u64 need = (want - taken - 1) / bufpool_class_pages(cls) + 1;
-			u32 depth = bufpool_depth(pool, cpu, cls);
-			u32 link;
+			u32 link = bufpool_cut_pages(pool, cpu, cls,
+						     want - taken);
 
-			if (!depth)
-				continue;
-			link = bufpool_cut(pool, cpu, cls,
-					   depth > need ? depth - need : 0);
 			while (bufpool_chain_next(pool, cpu, cls, &link, &ref)) {
 				taken += ref.pages;
-				freed += leave(pool, &ref);
+				freed += leave(pool, &ref, &row);
 			}
 		}
 	}
@@ -140,13 +167,26 @@ static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 		nr = bufpool_take_weak(pool, want - taken, weak, MAX_WEAK);
 		for (i = 0; i < nr; i++) {
 			taken += weak[i].pages;
-			freed += leave(pool, &weak[i]);
+			freed += leave(pool, &weak[i], &row);
 		}
 	}
+	freed += drop_row(pool, &row);
 	bufpool_count(pool, BUFPOOL_SHRUNK, taken);
 	if (taken)
 		trace_bufpool_release(pool->id, taken, BUFPOOL_SHRUNK);
 	return freed;
+}
+
+/*
+ * Reclaim of a control group does not see what shrinkers free: it goes on through
+ * all its priorities, and would have all the memory there is for the sake of one
+ * page.  So enough is decided here, for one such reclaim: a batch, or a sixteenth,
+ * which is how often those who want much come back.
+ */
+static bool enough(struct shrinker *self, struct shrink_control *sc)
+{
+	return sc->memcg && bufpool_reclaimed() >=
+	       max(shrink_count(self, sc) / 16, (unsigned long)SCAN_BATCH);
 }
 
 static unsigned long shrink_scan(struct shrinker *self,
@@ -157,7 +197,7 @@ static unsigned long shrink_scan(struct shrinker *self,
 	bool leaving = false;
 	unsigned int i;
 
-	if (!READ_ONCE(ready) || !(sc->gfp_mask & __GFP_FS))
+	if (!READ_ONCE(ready) || !(sc->gfp_mask & __GFP_FS) || enough(self, sc))
 		return SHRINK_STOP;
 
 	list_lru_walk_one(&bufpool_lru, sc->nid, sc->memcg, find_pool, &found,
@@ -174,6 +214,7 @@ static unsigned long shrink_scan(struct shrinker *self,
 	}
 	if (leaving)
 		bufpool_finish_later();
+	bufpool_account_reclaimed(freed);
 	return freed ?: SHRINK_STOP;
 }
 

@@ -17,6 +17,9 @@
  */
 #define MAX_TURNS	65536
 
+/* A stack of more slots than this costs more to walk than to give up in part. */
+#define DEEP_STACK	1024
+
 static bool head_exchange(u64 *head, u64 old, u32 link)
 {
 	return cmpxchg64(head, old,
@@ -263,6 +266,29 @@ u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep)
 		put_back(pool, head, BUFPOOL_HEAD(BUFPOOL_TAG(old) + 1, 0), cls,
 			 BUFPOOL_LINK(old), kept);
 	return link;
+}
+
+/**
+ * bufpool_cut_pages - take the cold end off a stack, by size
+ * @pool: the pool, its lock held
+ * @cpu: whose stack; pool->nr_cpus: the depot's
+ * @cls: which class
+ * @pages: how many pages the part that is taken shall have, or some more
+ *
+ * Of a deep stack an eighth at least: what stays is walked over, and must not be
+ * for a few slots each time.
+ *
+ * Return: as bufpool_cut().
+ */
+u32 bufpool_cut_pages(struct bufpool *pool, u32 cpu, u32 cls,
+		      unsigned long pages)
+{
+	u64 need = (pages - 1) / bufpool_class_pages(cls) + 1;
+	u32 depth = bufpool_depth(pool, cpu, cls);
+
+	if (depth > DEEP_STACK)
+		need = max_t(u64, need, depth / 8);
+	return bufpool_cut(pool, cpu, cls, depth > need ? depth - need : 0);
 }
 
 /**
