@@ -22,6 +22,7 @@ include userlib/userlib.mk
 include userlib/examples/examples.mk
 include selftests/selftests.mk
 include vm/vm.mk
+include bench/bench.mk
 
 .PHONY: libs tools module
 libs: $(LIBS)
@@ -55,6 +56,7 @@ help:
 	@echo 'Set up, build and show:'
 	@echo '  make demo        boot a VM, load the module, scale photographs through it'
 	@echo '  make check       all tests, on three kernels; the last line counts them'
+	@echo '  make bench       figures, beside the alternatives; QUICK=1 for fewer'
 	@echo '  make shell       a prompt in a VM with the module loaded'
 	@echo 'Build:'
 	@echo '  make             the module for the running kernel, the library, the tools'
