@@ -12,6 +12,8 @@
  * Everything runs in a process and a state of its own, inside one control group
  * whose memory.current says what was given back.  Meant for one CPU and a clock
  * that counts instructions: see bench/run.
+ *
+ * checkpatch: VOLATILE: memory is touched for the sake of it
  */
 #include "bench.h"
 

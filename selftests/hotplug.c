@@ -90,4 +90,22 @@ TEST_F(hotplug, buffers_make_room)
 	pool_destroy(&self->p);
 }
 
+/* Reclaim finds them, while the CPU comes and goes. */
+TEST_F(hotplug, buffers_are_shrunk)
+{
+	int round;
+
+	for (round = 0; round < 4; round++)
+		EXPECT_EQ(0, write_file(self->online, round % 2 ? "0" : "1")) {
+			TH_LOG("round %d", round);
+		}
+	do {
+		ASSERT_EQ(0, write_file("/proc/sys/vm/drop_caches", "2"));
+	} while (pool_retained(&self->p));
+	pool_release(&self->p);
+	EXPECT_EQ(0, pool_attached(&self->p));
+	EXPECT_EQ(NR * 64 * KiB, pool_stats(&self->p).shrunk_bytes);
+	pool_destroy(&self->p);
+}
+
 TEST_HARNESS_MAIN

@@ -148,6 +148,43 @@ TEST_F(memcg, full)
 	EXPECT_EQ(before, device_attached());
 }
 
+/* Growing that fails leaves the kept buffer as it was, and counts nothing. */
+TEST_F(memcg, full_while_growing)
+{
+	struct bufpool_config cfg = fixed_config(256 * MiB);
+	const uint64_t size = 8 * MiB + 4096;
+	int status;
+
+	in_child(status, {
+		int64_t live, kept;
+		char text[32];
+		struct pool p;
+
+		enter_group();
+		check(!pool_init(&p, &cfg));
+		live = pool_alloc(&p, 20 * MiB, 0, NULL);
+		kept = pool_alloc(&p, size, 0, NULL);
+		check(live > 0 && kept > 0);
+		stamp_range(p.base + kept, size, 12);
+		check(!pool_free(&p, kept));
+		snprintf(text, sizeof(text), "%ju",
+			 (uintmax_t)group_value("memory.current") + MiB / 2);
+		check(!write_file(GROUP "/memory.max", text));
+
+		check(pool_alloc(&p, 10 * MiB, 0, NULL) == -ENOMEM);
+		check(pool_attached(&p) == 20 * MiB + size);
+		check(pool_retained(&p) == size);
+		check(!write_file(GROUP "/memory.max", "max"));
+		check(pool_alloc(&p, size, 0, NULL) == kept);
+		check(stamped(p.base + kept, size, 12));
+		check(!pool_free(&p, kept));
+		check(pool_alloc(&p, 10 * MiB, 0, NULL) == kept);
+		check(pool_attached(&p) == 30 * MiB);
+	});
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, group_event("oom_kill "));
+}
+
 /* Processes that come and go leave no charge behind. */
 TEST_F(memcg, many_processes)
 {

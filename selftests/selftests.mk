@@ -36,3 +36,12 @@ $(SELFTEST_LIB_PROGRAMS): build/selftests/%: selftests/%.c \
 		userlib/include/bufpool.h build/lib/libbufpool.a
 	@mkdir -p $(@D)
 	$(SELFTEST_CC) $(LDFLAGS) -o $@ $< build/lib/libbufpool.a
+
+# In a guest of its own: see retaining.c.
+SELFTEST_OOM	:= build/oom/retaining
+SELFTESTS	+= $(SELFTEST_OOM)
+
+$(SELFTEST_OOM): selftests/retaining.c selftests/pool.h uapi/linux/bufpool.h \
+		| $(SELFTEST_HARNESS)
+	@mkdir -p $(@D)
+	$(SELFTEST_CC) $(LDFLAGS) -o $@ $<

@@ -249,6 +249,52 @@ TEST(a_group_at_its_limit_survives)
 	cgroup_remove("limit");
 }
 
+/* Several pools in groups of their own, and the group above them is at its limit. */
+TEST(pools_below_a_limit)
+{
+	static const char * const group[] = { "top/a", "top/b", "top/c" };
+	struct gate ready, end[ARRAY_SIZE(group)];
+	pid_t child[ARRAY_SIZE(group)];
+	int status, shrunk = 0;
+	char *need;
+	size_t i;
+
+	gate_init(&ready);
+	cgroup_make("top");
+	ASSERT_EQ(0, cgroup_write("top", "cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, cgroup_write("top", "memory.max", "128M"));
+	cgroup_write("top", "memory.swap.max", "0");
+	for (i = 0; i < ARRAY_SIZE(group); i++) {
+		gate_init(&end[i]);
+		cgroup_make(group[i]);
+		child[i] = idle_child(group[i], &ready, &end[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(group); i++)
+		ASSERT_TRUE(gate_wait(&ready));
+	cgroup_make("top/d");
+
+	/* 96 MiB are idle, 80 are needed. */
+	in_child(status,
+		check(!cgroup_write("top/d", "cgroup.procs", "0"));
+		need = mmap(NULL, 80 * MiB, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		check(need != MAP_FAILED);
+		for (i = 0; i < 80 * MiB; i += 4096)
+			need[i] = 1);
+	EXPECT_EQ(0, status);
+	for (i = 0; i < ARRAY_SIZE(group); i++) {
+		gate_pass(&end[i]);
+		status = child_status(child[i]);
+		EXPECT_TRUE(status == 10 || status == 11);
+		shrunk += status == 10;
+		cgroup_remove(group[i]);
+	}
+	/* No pool alone had enough. */
+	EXPECT_LE(2, shrunk);
+	cgroup_remove("top/d");
+	cgroup_remove("top");
+}
+
 /* --- storms --- */
 
 #define NR_THREADS	4
