@@ -167,8 +167,9 @@ TEST_F(memcg, full_while_growing)
 		check(live > 0 && kept > 0);
 		stamp_range(p.base + kept, size, 12);
 		check(!pool_free(&p, kept));
-		snprintf(text, sizeof(text), "%ju",
-			 (uintmax_t)group_value("memory.current") + MiB / 2);
+		snprintf(text, sizeof(text), "%llu",
+			 (unsigned long long)group_value("memory.current") +
+			 MiB / 2);
 		check(!write_file(GROUP "/memory.max", text));
 
 		check(pool_alloc(&p, 10 * MiB, 0, NULL) == -ENOMEM);
