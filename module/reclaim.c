@@ -175,27 +175,13 @@ static unsigned long release_chain(struct bufpool *pool, u32 cpu, u32 cls,
 	return pages;
 }
 
-/**
- * bufpool_release - give idle memory back to the kernel
- * @pool: the pool, its lock not held
- * @want: pages to give back; ULONG_MAX: all
- * @why: the counter it goes to
- *
- * The depot before the CPUs' stacks, big buffers before small ones, of each stack
- * the cold end first.  Every stack is looked at once: what other threads push
- * meanwhile may stay.  What the shrinker took before is detached, too, when this
- * returns.
- *
- * Return: pages given back: @want or some more, or all there was.
- */
-unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
-			      enum bufpool_counter why)
+static unsigned long release_idle(struct bufpool *pool, unsigned long want,
+				  enum bufpool_counter why)
 {
 	struct batch batch = {};
 	unsigned long pages = 0;
 	u32 cpu, cls;
 
-	bufpool_finish();
 	mutex_lock(&pool->lock);
 	for (cpu = pool->nr_cpus + 1; cpu-- && pages < want;) {
 		if (!bufpool_stacks(pool, cpu, false))
@@ -212,6 +198,26 @@ unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
 	bufpool_count(pool, why, pages);
 	trace_bufpool_release(pool->id, pages, why);
 	return pages;
+}
+
+/**
+ * bufpool_release - give idle memory back to the kernel
+ * @pool: the pool, its lock not held
+ * @want: pages to give back; ULONG_MAX: all
+ * @why: the counter it goes to
+ *
+ * The depot before the CPUs' stacks, big buffers before small ones, of each stack
+ * the cold end first.  Every stack is looked at once: what other threads push
+ * meanwhile may stay.  What the shrinker took before is detached, too, when this
+ * returns; so this is not for the worker that sees to that.
+ *
+ * Return: pages given back: @want or some more, or all there was.
+ */
+unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
+			      enum bufpool_counter why)
+{
+	bufpool_finish();
+	return release_idle(pool, want, why);
 }
 
 /* Weak buffers, those first that have been weak for longest. */
@@ -298,7 +304,7 @@ void bufpool_enforce(struct bufpool *pool, enum bufpool_counter why)
 
 	max = cfg.max_retained_bytes >> PAGE_SHIFT;
 	if (idle > max)
-		bufpool_release(pool, idle - max, why);
+		release_idle(pool, idle - max, why);
 }
 
 /**

@@ -478,6 +478,13 @@ static inline int drop_slab(void)
 	return write_file("/proc/sys/vm/drop_caches", "2");
 }
 
+/* Call every shrinker for all it has. */
+static inline void shrink(void)
+{
+	if (write_file("/proc/sys/vm/drop_caches", "2"))
+		die("drop_caches: %s", strerror(errno));
+}
+
 /* --- contents --- */
 
 /* Every 512 bytes a word that depends on the place and on @stamp. */

@@ -14,12 +14,6 @@
 
 #define CGROUP	"/sys/fs/cgroup/"
 
-static void shrink(void)
-{
-	if (write_file("/proc/sys/vm/drop_caches", "2"))
-		die("drop_caches: %s", strerror(errno));
-}
-
 /* A scan passes a pool by whose lock is taken. */
 static void shrink_all_of(const struct pool *p)
 {

@@ -77,12 +77,6 @@ static bool is_taken(const struct pool *p, int64_t offset)
 		0xff) == BUFPOOL_SLOT_TAKEN;
 }
 
-static void shrink(void)
-{
-	if (write_file("/proc/sys/vm/drop_caches", "2"))
-		die("drop_caches: %s", strerror(errno));
-}
-
 TEST_F(weak, untouched_without_need)
 {
 	int i;
