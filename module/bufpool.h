@@ -323,6 +323,8 @@ extern struct workqueue_struct *bufpool_wq;
 /* stats.c */
 extern atomic_long_t bufpool_attached_pages;
 void bufpool_count(struct bufpool *pool, enum bufpool_counter what, u64 n);
+void bufpool_count_back(struct bufpool *pool, enum bufpool_counter why,
+			unsigned long pages);
 void bufpool_stats(struct bufpool *pool, struct bufpool_stats *st);
 void bufpool_device_stats(struct bufpool_stats *st);
 void bufpool_show_fdinfo(struct seq_file *m, struct file *file);

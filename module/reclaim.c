@@ -25,7 +25,6 @@
 #include <linux/workqueue.h>
 
 #include "bufpool.h"
-#include "trace.h"
 
 static void trim_work_fn(struct work_struct *work);
 static void finish_work_fn(struct work_struct *work);
@@ -195,8 +194,7 @@ static unsigned long release_idle(struct bufpool *pool, unsigned long want,
 	batch_flush(pool, &batch);
 	mutex_unlock(&pool->lock);
 
-	bufpool_count(pool, why, pages);
-	trace_bufpool_release(pool->id, pages, why);
+	bufpool_count_back(pool, why, pages);
 	return pages;
 }
 
@@ -242,8 +240,7 @@ static unsigned long release_weak(struct bufpool *pool, unsigned long want)
 	}
 	mutex_unlock(&pool->lock);
 
-	bufpool_count(pool, BUFPOOL_RECLAIMED, pages);
-	trace_bufpool_release(pool->id, pages, BUFPOOL_RECLAIMED);
+	bufpool_count_back(pool, BUFPOOL_RECLAIMED, pages);
 	return pages;
 }
 
@@ -403,8 +400,7 @@ static void trim_pool(struct bufpool *pool, u32 percent)
 	batch_flush(pool, &batch);
 	mutex_unlock(&pool->lock);
 
-	bufpool_count(pool, BUFPOOL_TRIMMED, pages);
-	trace_bufpool_release(pool->id, pages, BUFPOOL_TRIMMED);
+	bufpool_count_back(pool, BUFPOOL_TRIMMED, pages);
 	bufpool_enforce(pool, BUFPOOL_TRIMMED);
 }
 

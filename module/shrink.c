@@ -25,7 +25,6 @@
 #include <linux/shrinker.h>
 
 #include "bufpool.h"
-#include "trace.h"
 
 /* Pools that one call looks at. */
 #define MAX_POOLS	16
@@ -171,9 +170,7 @@ static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 		}
 	}
 	freed += drop_row(pool, &row);
-	bufpool_count(pool, BUFPOOL_SHRUNK, taken);
-	if (taken)
-		trace_bufpool_release(pool->id, taken, BUFPOOL_SHRUNK);
+	bufpool_count_back(pool, BUFPOOL_SHRUNK, taken);
 	return freed;
 }
 

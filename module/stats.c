@@ -7,6 +7,7 @@
 #include <linux/seq_file.h>
 
 #include "bufpool.h"
+#include "trace.h"
 
 atomic_long_t bufpool_attached_pages;
 static atomic64_t device_count[BUFPOOL_NR_COUNTERS];
@@ -23,6 +24,34 @@ void bufpool_count(struct bufpool *pool, enum bufpool_counter what, u64 n)
 		return;
 	atomic64_add(n, &pool->count[what]);
 	atomic64_add(n, &device_count[what]);
+}
+
+/**
+ * bufpool_count_back - count and trace memory that was given back
+ * @pool: whose it was
+ * @why: BUFPOOL_RELEASED, _TRIMMED, _SHRUNK or _RECLAIMED
+ * @pages: how much; nothing is traced for 0
+ */
+void bufpool_count_back(struct bufpool *pool, enum bufpool_counter why,
+			unsigned long pages)
+{
+	if (!pages)
+		return;
+	bufpool_count(pool, why, pages);
+	switch (why) {
+	case BUFPOOL_RELEASED:
+		trace_bufpool_release(pool->id, pages);
+		break;
+	case BUFPOOL_TRIMMED:
+		trace_bufpool_trim(pool->id, pages);
+		break;
+	case BUFPOOL_SHRUNK:
+		trace_bufpool_shrink(pool->id, pages);
+		break;
+	default:
+		trace_bufpool_reclaim(pool->id, pages);
+		break;
+	}
 }
 
 static void fill_counters(struct bufpool_stats *st, atomic64_t *count)

@@ -12,8 +12,6 @@
 
 #include <linux/tracepoint.h>
 
-#include "bufpool.h"
-
 TRACE_EVENT(bufpool_alloc_slow,
 	TP_PROTO(u32 pool, u64 bytes, u32 index, u32 pages, u32 reused, int err),
 	TP_ARGS(pool, bytes, index, pages, reused, err),
@@ -79,26 +77,35 @@ TRACE_EVENT(bufpool_free_slow,
 		  __entry->pool, __entry->index, __entry->pages, __entry->kept)
 );
 
-TRACE_EVENT(bufpool_release,
-	TP_PROTO(u32 pool, unsigned long pages, int why),
-	TP_ARGS(pool, pages, why),
+DECLARE_EVENT_CLASS(bufpool_back,
+	TP_PROTO(u32 pool, unsigned long pages),
+	TP_ARGS(pool, pages),
 	TP_STRUCT__entry(
 		__field(u32, pool)
 		__field(unsigned long, pages)
-		__field(int, why)
 	),
 	TP_fast_assign(
 		__entry->pool = pool;
 		__entry->pages = pages;
-		__entry->why = why;
 	),
-	TP_printk("pool=%u pages=%lu reason=%s",
-		  __entry->pool, __entry->pages,
-		  __print_symbolic(__entry->why,
-				   { BUFPOOL_RELEASED, "request" },
-				   { BUFPOOL_TRIMMED, "trim" },
-				   { BUFPOOL_SHRUNK, "shrink" },
-				   { BUFPOOL_RECLAIMED, "limit" }))
+	TP_printk("pool=%u pages=%lu", __entry->pool, __entry->pages)
+);
+
+/* One for each way that memory goes back without being freed. */
+DEFINE_EVENT(bufpool_back, bufpool_release,
+	TP_PROTO(u32 pool, unsigned long pages), TP_ARGS(pool, pages)
+);
+
+DEFINE_EVENT(bufpool_back, bufpool_trim,
+	TP_PROTO(u32 pool, unsigned long pages), TP_ARGS(pool, pages)
+);
+
+DEFINE_EVENT(bufpool_back, bufpool_shrink,
+	TP_PROTO(u32 pool, unsigned long pages), TP_ARGS(pool, pages)
+);
+
+DEFINE_EVENT(bufpool_back, bufpool_reclaim,
+	TP_PROTO(u32 pool, unsigned long pages), TP_ARGS(pool, pages)
 );
 
 TRACE_EVENT(bufpool_limit,

@@ -8,7 +8,8 @@
 
 static const char * const events[] = {
 	"bufpool_alloc_slow", "bufpool_attach", "bufpool_free_slow",
-	"bufpool_release", "bufpool_limit",
+	"bufpool_release", "bufpool_trim", "bufpool_shrink", "bufpool_reclaim",
+	"bufpool_limit",
 };
 
 FIXTURE(trace) {
@@ -109,6 +110,48 @@ TEST_F(trace, are_hit)
 	EXPECT_EQ(0, hits(self->text, "bufpool_limit"));
 	EXPECT_EQ(-EDQUOT, pool_alloc(&self->p, 1, 0, NULL));
 	EXPECT_EQ(1, hits(self->text, "bufpool_limit"));
+}
+
+/* One tracepoint for each way that memory goes back. */
+TEST_F(trace, tell_the_ways_back_apart)
+{
+	struct bufpool_config cfg = fixed_config(32 * MiB);
+	int64_t offset;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		offset = pool_alloc(&self->p, 3 * MiB, 0, NULL);
+		ASSERT_LE(0, offset);
+		ASSERT_EQ(0, pool_free(&self->p, offset));
+		forget();
+		switch (i) {
+		case 0:
+			cfg.max_retained_bytes = 0;
+			ASSERT_EQ(0, pool_set_config(&self->p, &cfg));
+			cfg.max_retained_bytes = 32 * MiB;
+			break;
+		case 1:
+			while (pool_retained(&self->p))
+				shrink();
+			break;
+		case 2:
+			cfg.trim_period_ms = 10;
+			cfg.trim_percent = 100;
+			ASSERT_EQ(0, pool_set_config(&self->p, &cfg));
+			while (pool_retained(&self->p))
+				sched_yield();
+			/* It is traced after the memory is gone. */
+			while (!hits(self->text, "bufpool_trim"))
+				sched_yield();
+			break;
+		}
+		EXPECT_EQ(i == 0, hits(self->text, "bufpool_reclaim"));
+		EXPECT_EQ(i == 1, hits(self->text, "bufpool_shrink"));
+		EXPECT_EQ(i == 2, hits(self->text, "bufpool_trim"));
+		EXPECT_EQ(0, hits(self->text, "bufpool_release"));
+		if (i < 2)
+			ASSERT_EQ(0, pool_set_config(&self->p, &cfg));
+	}
 }
 
 /* Disabled, they say nothing. */
