@@ -37,22 +37,27 @@ static int charge_or_reclaim(struct bufpool *pool, unsigned long pages)
 	return bufpool_charge(pool, pages) ? -EDQUOT : 0;
 }
 
-/* A slot of the range, giving up idle slots if other classes have it all. */
+/*
+ * A slot of the range, giving up all idle slots if other classes have it all, or
+ * some if there is no memory for its header.
+ */
 static int reserve_or_reclaim(struct bufpool *pool, u32 cls,
 			      struct bufpool_ref *ref)
 {
+	unsigned long released;
 	int err;
 
-	while ((err = bufpool_slot_reserve(pool, cls, ref)) == -ENOSPC) {
-		unsigned long released;
-
+	do {
+		err = bufpool_slot_reserve(pool, cls, ref);
+		if (!err)
+			return 0;
 		mutex_unlock(&pool->lock);
-		released = bufpool_release(pool, ULONG_MAX, BUFPOOL_RECLAIMED);
+		released = err == -ENOSPC ?
+			   bufpool_release(pool, ULONG_MAX, BUFPOOL_RECLAIMED) :
+			   bufpool_reclaim(pool, BUFPOOL_SPAN_HEADER_PAGES, false);
 		mutex_lock(&pool->lock);
-		if (!released)
-			break;
-	}
-	return err ? -ENOMEM : 0;
+	} while (released);
+	return -ENOMEM;
 }
 
 /*

@@ -48,8 +48,9 @@
  *	bufpool_lru's locks	the shrinker's list; leaves
  *	page cache locks	i_mmap_rwsem, folio lock, i_pages lock
  *
- * Memory is allocated under pool->lock, so the shrinker only tries it; what it may
- * not do under it, shrink.c says.
+ * The shrinker only tries pool->lock; what it may not do under it, shrink.c says.
+ * Nothing is allocated with __GFP_FS under it, so it is not held by the task that
+ * the shrinker runs for.
  *
  * A pool's inode, and with it the memory, lives until the last reference to
  * struct bufpool is gone.  The file holds one; whoever walks bufpool_pools
@@ -95,11 +96,13 @@
 	((BUFPOOL_SPAN_HEADER_BYTES + PAGE_SIZE - 1) / PAGE_SIZE)
 
 /*
- * For the kernel's own needs on the way to an allocation: where even reclaim
- * does not help, the caller is told, and nobody is killed.
+ * For the kernel's own needs under pool->lock: without __GFP_FS, so that the
+ * shrinker is not called by who holds it; and where even reclaim does not help,
+ * the caller is told, and nobody is killed.
  */
-#define BUFPOOL_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
-#define BUFPOOL_GFP_CONTROL	(GFP_USER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+#define BUFPOOL_GFP_CONTROL \
+	((GFP_USER & ~__GFP_FS) | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+#define BUFPOOL_GFP	(BUFPOOL_GFP_CONTROL | __GFP_ACCOUNT)
 
 /* Everything that is counted, per pool and for the device. */
 enum bufpool_counter {

@@ -10,7 +10,7 @@
  * The shrinker is called in the middle of somebody's allocation, with whatever
  * locks that task holds.  So:
  *
- * - pool->lock is only tried.  Who holds it may be the very task that allocates.
+ * - pool->lock is only tried, a few times.
  * - No folio is waited for.  A fault holds the folio lock while it allocates a
  *   page table, and the folio may be one of an idle slot: a process may touch
  *   what it has freed.  Memory that is not locked, mapped by then, or referred to
@@ -22,7 +22,9 @@
  * i_mmap_rwsem is taken, as all of reclaim does, and nothing allocates under it.
  */
 #include <linux/list_lru.h>
+#include <linux/sched.h>
 #include <linux/shrinker.h>
+#include <linux/swap.h>
 
 #include "bufpool.h"
 
@@ -31,6 +33,9 @@
 
 /* Weak buffers that one call takes of a pool. */
 #define MAX_WEAK	16
+
+/* Ticks to wait for a pool's lock, or for the worker, if nothing else is found. */
+#define MAX_WAITS	3
 
 /* Pages to scan in one go; larger than the default, as buffers are. */
 #define SCAN_BATCH	1024
@@ -186,31 +191,59 @@ static bool enough(struct shrinker *self, struct shrink_control *sc)
 	       max(shrink_count(self, sc) / 16, (unsigned long)SCAN_BATCH);
 }
 
-static unsigned long shrink_scan(struct shrinker *self,
-				 struct shrink_control *sc)
+/* One look at some pools; @later: one of them has memory that will come. */
+static unsigned long scan_pools(struct shrink_control *sc, bool *later)
 {
 	unsigned long walk = MAX_POOLS, freed = 0;
 	struct found found = {};
 	bool leaving = false;
 	unsigned int i;
 
-	if (!READ_ONCE(ready) || !(sc->gfp_mask & __GFP_FS) || enough(self, sc))
-		return SHRINK_STOP;
-
+	*later = false;
 	list_lru_walk_one(&bufpool_lru, sc->nid, sc->memcg, find_pool, &found,
 			  &walk);
 	for (i = 0; i < found.nr; i++) {
 		struct bufpool *pool = found.pool[i];
 
-		if (freed < sc->nr_to_scan && mutex_trylock(&pool->lock)) {
-			freed += shrink_pool(pool, sc->nr_to_scan - freed);
-			leaving |= pool->nr_leaving;
-			mutex_unlock(&pool->lock);
+		if (freed < sc->nr_to_scan) {
+			if (mutex_trylock(&pool->lock)) {
+				freed += shrink_pool(pool, sc->nr_to_scan - freed);
+				leaving |= pool->nr_leaving;
+				mutex_unlock(&pool->lock);
+			} else {
+				*later = true;
+			}
 		}
 		bufpool_put_later(pool);
 	}
 	if (leaving)
 		bufpool_finish_later();
+	*later |= leaving;
+	return freed;
+}
+
+static unsigned long shrink_scan(struct shrinker *self,
+				 struct shrink_control *sc)
+{
+	unsigned long freed;
+	int waits = 0;
+	bool later;
+
+	if (!READ_ONCE(ready) || !(sc->gfp_mask & __GFP_FS) || enough(self, sc))
+		return SHRINK_STOP;
+
+	for (;;) {
+		freed = scan_pools(sc, &later);
+		if (freed || !later || waits++ == MAX_WAITS || current_is_kswapd())
+			break;
+		/*
+		 * Whoever has the lock is most likely giving memory back, and is
+		 * not this task: nothing allocates with __GFP_FS under it.  A
+		 * group without anything else to reclaim would be through with
+		 * all its retries, and kill, before that one is scheduled.
+		 */
+		schedule_timeout_uninterruptible(1);
+	}
 	bufpool_account_reclaimed(freed);
 	return freed ?: SHRINK_STOP;
 }
