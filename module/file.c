@@ -104,10 +104,35 @@ static vm_fault_t bufpool_fault(struct vm_fault *vmf)
 	return VM_FAULT_LOCKED;
 }
 
+/*
+ * The kernel asks for the pages around the fault, 64 KiB.  If they are of a bigger
+ * folio, map all of it: @start and @end become what the folio, the mapping and the
+ * page table have in common.
+ */
+static void whole_folio(const struct vm_fault *vmf, pgoff_t *start, pgoff_t *end)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	pgoff_t below = min_t(pgoff_t, pte_index(vmf->address),
+			      vmf->pgoff - vma->vm_pgoff);
+	pgoff_t above = min_t(pgoff_t, PTRS_PER_PTE - 1 - pte_index(vmf->address),
+			      vma->vm_pgoff + vma_pages(vma) - 1 - vmf->pgoff);
+	struct folio *folio = bufpool_find_folio(vma->vm_file->f_mapping,
+						 vmf->pgoff);
+
+	if (!folio)
+		return;
+	*start = min(*start, max(folio->index, vmf->pgoff - below));
+	*end = max(*end, min(folio_next_index(folio) - 1, vmf->pgoff + above));
+	folio_put(folio);
+}
+
 static vm_fault_t bufpool_map_pages(struct vm_fault *vmf, pgoff_t start,
 				    pgoff_t end)
 {
-	return inherited(vmf->vma) ? 0 : filemap_map_pages(vmf, start, end);
+	if (inherited(vmf->vma))
+		return 0;
+	whole_folio(vmf, &start, &end);
+	return filemap_map_pages(vmf, start, end);
 }
 
 /*

@@ -190,6 +190,73 @@ TEST(huge_pages_disabled)
 	pool_destroy(&p);
 }
 
+/*
+ * Other mappings of the same buffers: where no PMD fits, and of a few pages only.
+ * Faults there map what belongs there and nothing beside it.
+ */
+TEST_F(huge, odd_mappings)
+{
+	const size_t room = 16 * MiB, odd = 5 * 4096;
+	unsigned char *space, *map;
+	uint64_t usable, i;
+	int64_t offset;
+
+	offset = pool_alloc(&self->p, 8 * MiB, 0, &usable);
+	ASSERT_LE(0, offset);
+	for (i = 0; i < usable; i += 4096)
+		*(uint64_t *)(self->p.base + offset + i) = i;
+
+	space = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, space);
+	map = mmap(space + odd, usable, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, self->p.fd, offset);
+	ASSERT_NE(MAP_FAILED, map);
+	for (i = 0; i < usable; i += 4096)
+		ASSERT_EQ(i, *(uint64_t *)(map + i));
+	EXPECT_EQ(0, faults_of_writing(map, usable));
+	EXPECT_EQ(SIGSEGV, read_signal(map - 1));
+	EXPECT_EQ(SIGSEGV, read_signal(map + usable));
+
+	/* Three pages out of the middle of a huge folio. */
+	map = mmap(space, room, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	map = mmap(space + 2 * MiB, 3 * 4096, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, self->p.fd, offset + 1 * MiB + 4096);
+	ASSERT_NE(MAP_FAILED, map);
+	for (i = 0; i < 3 * 4096; i += 4096)
+		ASSERT_EQ(1 * MiB + 4096 + i, *(uint64_t *)(map + i));
+	EXPECT_EQ(SIGSEGV, read_signal(map - 1));
+	EXPECT_EQ(SIGSEGV, read_signal(map + 3 * 4096));
+
+	ASSERT_EQ(0, pool_free(&self->p, offset));
+	ASSERT_EQ((int64_t)usable, pool_release(&self->p));
+	EXPECT_EQ(SIGBUS, read_signal(map + 4096));
+	ASSERT_EQ(0, munmap(space, room));
+}
+
+/* A buffer of one folio, smaller than a PMD's, is mapped by one fault. */
+TEST_F(huge, one_fault_per_folio)
+{
+	int64_t offset = pool_alloc(&self->p, 1 * MiB, 0, NULL);
+	unsigned char *buf = self->p.base + offset;
+	long before;
+	uint64_t i;
+
+	if (!have_thp())
+		SKIP(return, "a kernel without transparent huge pages");
+	ASSERT_LE(0, offset);
+	/* The mapping's page tables go, the memory stays. */
+	ASSERT_EQ(0, madvise(buf, 1 * MiB, MADV_DONTNEED));
+	read_signal(self->p.base);
+	before = minor_faults();
+	for (i = 0; i < 1 * MiB; i += 4096)
+		(void)*(volatile unsigned char *)(buf + i);
+	/* One, unless there was no memory in one piece. */
+	EXPECT_LE(1, minor_faults() - before);
+	EXPECT_GE(2, minor_faults() - before);
+}
+
 /* Cut up by partial unmapping, a huge folio still goes as a whole. */
 TEST_F(huge, split_mapping)
 {
