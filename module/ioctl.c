@@ -95,6 +95,30 @@ static int ioctl_setup(struct bufpool *pool, void __user *user)
 }
 
 /*
+ * Fault in a range that nobody has mapped yet.  Where a PMD maps 2 MiB at once, the
+ * last page of them does not fault any more, and those between need no look.
+ */
+static void fault_in(unsigned long start, unsigned long end)
+{
+	while (start < end) {
+		unsigned long next = min(end, ALIGN(start + 1, SZ_2M));
+		unsigned long faults;
+
+		if (next - start == SZ_2M) {
+			fault_in_readable((const char __user *)start, 1);
+			faults = current->min_flt;
+			fault_in_readable((const char __user *)next - 1, 1);
+			if (current->min_flt == faults) {
+				start = next;
+				continue;
+			}
+		}
+		fault_in_readable((const char __user *)start, next - start);
+		start = next;
+	}
+}
+
+/*
  * Map what is new, so that the first touch does not fault: by reading, since
  * reads are faulted in many pages at a time, and since in a shared mapping the
  * page tables' entries are writable all the same.  Failure does no harm.
@@ -109,11 +133,10 @@ static void populate(const struct bufpool *pool, const struct bufpool_ref *ref,
 		return;
 	header = base + pool->slot_offset +
 		 (u64)ref->index * sizeof(struct bufpool_slot);
-	data = base + ((bufpool_pgoff(pool, ref->index) + fresh) << PAGE_SHIFT);
-	fault_in_readable((const char __user *)header,
-			  sizeof(struct bufpool_slot));
-	fault_in_readable((const char __user *)data,
-			  (size_t)(ref->pages - fresh) << PAGE_SHIFT);
+	data = base + (bufpool_pgoff(pool, ref->index) << PAGE_SHIFT);
+	fault_in(header, header + sizeof(struct bufpool_slot));
+	fault_in(data + ((unsigned long)fresh << PAGE_SHIFT),
+		 data + ((unsigned long)ref->pages << PAGE_SHIFT));
 }
 
 static int ioctl_alloc(struct bufpool *pool, void __user *user)
