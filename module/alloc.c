@@ -156,38 +156,73 @@ static bool large_fits(u32 have, u32 want)
 	return have >= want && have - want <= want / 4;
 }
 
+/* The best kept buffer found so far, off its stack. */
+struct best {
+	struct bufpool_ref	ref;
+	u32			cpu;	/* whose stack it was on */
+	bool			found;
+};
+
+/* The smallest that fits; or, to @grow, the largest that does not. */
+static bool is_better(const struct best *best, u32 have, u32 want, bool grow)
+{
+	if (grow)
+		return have < want && (!best->found || have > best->ref.pages);
+	return large_fits(have, want) &&
+	       (!best->found || have < best->ref.pages);
+}
+
 /*
- * Search one class of the depot: the smallest that fits, or, to @grow, the
- * largest that does not.  All are taken off, and all but the one put back in
- * the same order; a thread that finds the stack empty meanwhile comes here and
- * waits for the lock.
+ * Search one stack.  All are taken off, and all but the best put back in the same
+ * order; a thread that finds the stack empty meanwhile comes here and waits for
+ * the lock.
  */
-static bool pop_best(struct bufpool *pool, u32 cls, u32 pages, bool grow,
-		     struct bufpool_ref *best)
+static void search_stack(struct bufpool *pool, u32 cpu, u32 cls, u32 pages,
+			 bool grow, struct best *best)
 {
 	u32 index[BUFPOOL_MAX_LARGE_CACHED];
+	const struct best before = *best;
 	struct bufpool_ref ref;
-	bool found = false;
 	int nr = 0;
 
 	while (nr < BUFPOOL_MAX_LARGE_CACHED &&
-	       bufpool_pop(pool, pool->nr_cpus, cls, &ref)) {
+	       bufpool_pop(pool, cpu, cls, &ref)) {
 		index[nr++] = ref.index;
-		if (grow ? ref.pages >= pages || (found && ref.pages <= best->pages) :
-			   !large_fits(ref.pages, pages) ||
-			   (found && ref.pages >= best->pages))
+		if (!is_better(best, ref.pages, pages, grow))
 			continue;
-		*best = ref;
-		found = true;
+		best->ref = ref;
+		best->cpu = cpu;
+		best->found = true;
 	}
 	while (nr--) {
-		if (found && index[nr] == best->index)
+		if (best->found && index[nr] == best->ref.index)
 			continue;
 		/* It was attached a moment ago, under the same lock. */
 		if (bufpool_slot_find(pool, index[nr], &ref))
-			bufpool_push(pool, pool->nr_cpus, cls, &ref);
+			bufpool_push(pool, cpu, cls, &ref);
 	}
-	return found;
+	if (before.found && before.ref.index != best->ref.index)
+		bufpool_push(pool, before.cpu, cls, &before.ref);
+}
+
+/* Search all stacks of one class, this CPU's first. */
+static bool pop_best(struct bufpool *pool, u32 cls, u32 pages, bool grow,
+		     struct bufpool_ref *ref)
+{
+	u32 cpu = raw_smp_processor_id();
+	struct best best = {};
+	u32 n;
+
+	for (n = 0; n <= pool->nr_cpus; n++) {
+		search_stack(pool, cpu, cls, pages, grow, &best);
+		if (best.found && best.ref.pages == pages)
+			break;
+		if (++cpu > pool->nr_cpus)
+			cpu = 0;
+	}
+	if (best.found)
+		*ref = best.ref;
+	return best.found;
 }
 
 static bool pop_large(struct bufpool *pool, u32 cls, u32 pages,
@@ -281,7 +316,7 @@ static bool keep_idle(struct bufpool *pool, const struct bufpool_ref *ref)
 	bufpool_config_keep(&cfg, cls, &keep);
 	if (ref->pages > cfg.max_pooled_bytes >> PAGE_SHIFT)
 		return false;
-	if (ref->pages == bufpool_class_pages(cls) &&
+	if ((keep.large || ref->pages == bufpool_class_pages(cls)) &&
 	    bufpool_depth(pool, cpu, cls) < keep.percpu_cap)
 		return bufpool_push(pool, cpu, cls, ref);
 	if (bufpool_depth(pool, pool->nr_cpus, cls) < keep.depot_cap &&

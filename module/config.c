@@ -178,7 +178,7 @@ void bufpool_config_effective(const struct bufpool *pool,
  *
  * What the CPUs' stacks hold is not summed up on every free; instead none may
  * take more bytes than its part of max_retained_bytes, were BUSY_CLASSES full
- * on every CPU.
+ * on every CPU.  Of a large class a CPU keeps the one that it uses in turn.
  */
 void bufpool_config_keep(const struct bufpool_config *cfg, u32 cls,
 			 struct bufpool_keep *keep)
@@ -194,8 +194,10 @@ void bufpool_config_keep(const struct bufpool_config *cfg, u32 cls,
 	keep->depot_cap = 0;
 	if (smallest <= cfg->max_pooled_bytes)
 		keep->depot_cap = keep->large ? cfg->large_cached : U32_MAX;
-	if (!keep->large && bytes <= cfg->max_pooled_bytes)
-		keep->percpu_cap = min_t(u64, cfg->percpu_cached, share / bytes);
+	if (bytes <= cfg->max_pooled_bytes)
+		keep->percpu_cap = min_t(u64, share / bytes, keep->large ?
+					 min(cfg->large_cached, 1U) :
+					 cfg->percpu_cached);
 }
 
 /**

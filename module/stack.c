@@ -133,6 +133,20 @@ bool bufpool_push(struct bufpool *pool, u32 cpu, u32 cls,
 	return true;
 }
 
+/* The slot on top of a stack: in bounds, attached; what it says is the process's. */
+static bool top_slot(struct bufpool *pool, u32 cpu, u32 cls,
+		     struct bufpool_ref *top)
+{
+	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
+	u64 head;
+
+	if (!stacks)
+		return false;
+	head = READ_ONCE(stacks->head[cls]);
+	return BUFPOOL_LINK(head) &&
+	       bufpool_slot_find(pool, BUFPOOL_LINK(head) - 1, top);
+}
+
 /**
  * bufpool_depth - how many slots a stack says it has
  * @pool: the pool, its lock held
@@ -144,17 +158,25 @@ bool bufpool_push(struct bufpool *pool, u32 cpu, u32 cls,
  */
 u32 bufpool_depth(struct bufpool *pool, u32 cpu, u32 cls)
 {
-	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
 	struct bufpool_ref top;
-	u64 head;
 
-	if (!stacks)
+	return top_slot(pool, cpu, cls, &top) ?
+	       READ_ONCE(bufpool_slot_header(&top)->depth) : 0;
+}
+
+/*
+ * Pages on a stack.  Those of a class have the same number, but for a large one,
+ * of which a CPU's stack has one slot.
+ */
+static u64 stack_pages(struct bufpool *pool, u32 cpu, u32 cls)
+{
+	struct bufpool_ref top;
+	u32 depth;
+
+	if (!top_slot(pool, cpu, cls, &top))
 		return 0;
-	head = READ_ONCE(stacks->head[cls]);
-	if (!BUFPOOL_LINK(head) ||
-	    !bufpool_slot_find(pool, BUFPOOL_LINK(head) - 1, &top))
-		return 0;
-	return READ_ONCE(bufpool_slot_header(&top)->depth);
+	depth = READ_ONCE(bufpool_slot_header(&top)->depth);
+	return top.pages + (u64)(max(depth, 1U) - 1) * bufpool_class_pages(cls);
 }
 
 /**
@@ -163,8 +185,8 @@ u32 bufpool_depth(struct bufpool *pool, u32 cpu, u32 cls)
  *
  * Costs one look at every class of every CPU that has used the pool.
  *
- * Return: pages, exact while the process does not touch the pool, and never
- * more than are attached.
+ * Return: pages, exact while the process does not touch the pool and no class with
+ * idle buffers has just become large, and never more than are attached.
  */
 unsigned long bufpool_idle_pages(struct bufpool *pool)
 {
@@ -177,8 +199,7 @@ unsigned long bufpool_idle_pages(struct bufpool *pool)
 		if (!bufpool_stacks(pool, cpu, false))
 			continue;
 		for (cls = 0; cls < pool->nr_classes; cls++)
-			pages += bufpool_depth(pool, cpu, cls) *
-				 bufpool_class_pages(cls);
+			pages += stack_pages(pool, cpu, cls);
 	}
 	return min_t(u64, pages, pool->attached_pages);
 }

@@ -208,12 +208,14 @@ TEST_F(large, best_fit_among_many)
 	EXPECT_EQ(0, pool_retained(&self->p));
 }
 
+/* In the depot large_cached of each class, and one on each CPU. */
 TEST_F(large, few_are_kept)
 {
 	struct bufpool_stats st;
 	int64_t offset[5];
 	int i;
 
+	ASSERT_EQ(0, pin_to_cpu(0));
 	self->cfg.large_cached = 2;
 	ASSERT_EQ(0, pool_set_config(&self->p, &self->cfg));
 	for (i = 0; i < 5; i++) {
@@ -224,19 +226,20 @@ TEST_F(large, few_are_kept)
 		ASSERT_EQ(0, pool_free(&self->p, offset[i]));
 	}
 	st = pool_stats(&self->p);
-	EXPECT_EQ(18 * MiB, st.retained_bytes);
-	EXPECT_EQ(18 * MiB, st.attached_bytes);
-	EXPECT_EQ(27 * MiB, st.freed_bytes);
+	EXPECT_EQ(27 * MiB, st.retained_bytes);
+	EXPECT_EQ(27 * MiB, st.attached_bytes);
+	EXPECT_EQ(18 * MiB, st.freed_bytes);
 
-	/* Per class: another class keeps its own two. */
-	for (i = 0; i < 3; i++) {
+	/* Per class: another class keeps its own three. */
+	for (i = 0; i < 4; i++) {
 		offset[i] = pool_alloc(&self->p, 13 * MiB, 0, NULL);
 		ASSERT_LE(0, offset[i]);
 	}
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, pool_free(&self->p, offset[i]));
 	}
-	EXPECT_EQ(44 * MiB, pool_retained(&self->p));
+	EXPECT_EQ(66 * MiB, pool_retained(&self->p));
+	EXPECT_EQ(66 * MiB, pool_attached(&self->p));
 
 	self->cfg.large_cached = 0;
 	ASSERT_EQ(0, pool_set_config(&self->p, &self->cfg));
@@ -244,6 +247,81 @@ TEST_F(large, few_are_kept)
 	ASSERT_LE(0, offset[0]);
 	ASSERT_EQ(0, pool_free(&self->p, offset[0]));
 	EXPECT_EQ(SIGBUS, read_signal(self->p.base + offset[0]));
+}
+
+/* What one CPU keeps, another one uses, and makes bigger if need be. */
+TEST_F(large, kept_on_another_cpu)
+{
+	struct bufpool_stats before;
+	int64_t offset;
+	uint64_t usable;
+
+	ASSERT_EQ(0, pin_to_cpu(0));
+	offset = pool_alloc(&self->p, 20 * MiB, 0, NULL);
+	ASSERT_LE(0, offset);
+	ASSERT_EQ(0, pool_free(&self->p, offset));
+	before = pool_stats(&self->p);
+
+	if (pin_to_cpu(1))
+		SKIP(return, "one CPU");
+	EXPECT_EQ(offset, pool_alloc(&self->p, 19 * MiB, 0, &usable));
+	EXPECT_EQ(20 * MiB, usable);
+	ASSERT_EQ(0, pool_free(&self->p, offset));
+
+	ASSERT_EQ(0, pin_to_cpu(0));
+	EXPECT_EQ(offset, pool_alloc(&self->p, 20 * MiB, 0, NULL));
+	EXPECT_EQ(before.attached_total_bytes,
+		  pool_stats(&self->p).attached_total_bytes);
+	ASSERT_EQ(0, pool_free(&self->p, offset));
+	EXPECT_EQ(20 * MiB, pool_retained(&self->p));
+
+	/* 18 MiB and 20 are of one class. */
+	ASSERT_EQ((int64_t)(20 * MiB), pool_release(&self->p));
+	offset = pool_alloc(&self->p, 18 * MiB, 0, NULL);
+	ASSERT_LE(0, offset);
+	ASSERT_EQ(0, pool_free(&self->p, offset));
+	ASSERT_EQ(0, pin_to_cpu(1));
+	EXPECT_EQ(offset, pool_alloc(&self->p, 20 * MiB, 0, &usable));
+	EXPECT_EQ(20 * MiB, usable);
+	EXPECT_EQ(1, pool_stats(&self->p).grown);
+	EXPECT_EQ(20 * MiB, pool_attached(&self->p));
+	EXPECT_EQ(0, pool_stats(&self->p).corruptions);
+}
+
+/* The best of all stacks: of this CPU's, of another's, of the depot. */
+TEST_F(large, best_fit_on_all_stacks)
+{
+	static const uint64_t mib[] = { 95, 93, 91 };
+	int64_t offset[3];
+	uint64_t usable;
+	int i;
+
+	/* A share of a CPU's that these fit into. */
+	pool_destroy(&self->p);
+	self->cfg = fixed_config(2048 * MiB);
+	ASSERT_EQ(0, pool_init(&self->p, &self->cfg));
+	for (i = 0; i < 3; i++) {
+		offset[i] = pool_alloc(&self->p, mib[i] * MiB, 0, NULL);
+		ASSERT_LE(0, offset[i]);
+	}
+	ASSERT_EQ(0, pin_to_cpu(0));
+	ASSERT_EQ(0, pool_free(&self->p, offset[0]));
+	ASSERT_EQ(0, pool_free(&self->p, offset[1]));
+	if (pin_to_cpu(1))
+		SKIP(return, "one CPU");
+	ASSERT_EQ(0, pool_free(&self->p, offset[2]));
+	EXPECT_EQ(279 * MiB, pool_retained(&self->p));
+
+	EXPECT_EQ(offset[1], pool_alloc(&self->p, 92 * MiB, 0, &usable));
+	EXPECT_EQ(93 * MiB, usable);
+	EXPECT_EQ(offset[0], pool_alloc(&self->p, 94 * MiB, 0, &usable));
+	EXPECT_EQ(95 * MiB, usable);
+	EXPECT_EQ(91 * MiB, pool_retained(&self->p));
+	EXPECT_EQ(offset[2], pool_alloc(&self->p, 96 * MiB, 0, &usable));
+	EXPECT_EQ(96 * MiB, usable);
+	EXPECT_EQ(1, pool_stats(&self->p).grown);
+	EXPECT_EQ(0, pool_retained(&self->p));
+	EXPECT_EQ(0, pool_stats(&self->p).corruptions);
 }
 
 /* max_retained bounds the large ones as well. */

@@ -51,7 +51,8 @@
  *	exceeded later
  * @alloc_limit_bytes: the largest single allocation
  * @percpu_cached: idle buffers kept per size class on each CPU
- * @large_cached: idle buffers kept per size class on the large path
+ * @large_cached: idle buffers kept per size class on the large path, in the depot;
+ *	beside them, unless it is 0, one on each CPU
  * @trim_period_ms: time between two trims of idle memory; 0: never
  * @trim_percent: share of every stack's idle buffers that one trim gives back
  */
@@ -197,8 +198,7 @@ struct bufpool_stacks {
 /**
  * struct bufpool_class_tuning - what the kernel currently asks for one class
  * @pages: the size of a buffer of this class
- * @percpu_cap: depth up to which a CPU's stack may be filled; 0: not at all,
- *	as for a large class
+ * @percpu_cap: depth up to which a CPU's stack may be filled; 0: not at all
  * @depot_cap: depth up to which the depot's may be filled; 0: not at all
  * @flags: BUFPOOL_CLASS_*
  */

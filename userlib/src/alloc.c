@@ -45,7 +45,7 @@ static inline uint32_t slot_live(const struct bufpool *bp, const void *buf,
 
 /*
  * Make a slot that was popped from a stack of @class live.  False if it holds
- * fewer than @pages, as one may that was cut to size while its class was large.
+ * fewer than @pages, as one of a large class may, also if it is not large any more.
  */
 static inline bool slot_claim(struct bufpool *bp, uint32_t index,
 			      uint32_t class, uint64_t pages)
@@ -102,13 +102,29 @@ static inline bool push_local(struct bufpool *bp, uint32_t cpu, uint32_t index,
 			  load_relaxed(&bp->control->classes[class].percpu_cap));
 }
 
+/* Pop the top slot of a large class if it has @pages or more. */
+static uint32_t pop_fitting(struct bufpool *bp, __u64 *head, uint64_t pages)
+{
+	__u64 old = stack_head(head);
+	uint32_t top;
+
+	do {
+		top = stack_top(bp, old);
+		if (top == NO_SLOT ||
+		    load_relaxed(&bp->slots[top].pages) < pages)
+			return NO_SLOT;
+	} while (!stack_pop_top(bp, head, &old, top));
+
+	return top;
+}
+
 /*
- * An idle slot of a large class, from the depot: one of exactly @pages, or the
- * only one there is if it is big enough.  (Classes being a quarter apart, that
- * wastes no more than a quarter.)  What would be best among several, or whether
- * to make one bigger, is left to the kernel.
+ * The same from the depot: a slot of exactly @pages, or the only one there is if
+ * it is big enough.  What would be best among several, or whether to make one
+ * bigger, is left to the kernel.
  */
-static uint32_t pop_large(struct bufpool *bp, uint32_t class, uint64_t pages)
+static uint32_t pop_large_depot(struct bufpool *bp, uint32_t class,
+				uint64_t pages)
 {
 	__u64 *head = &pool_depot(bp)->head[class];
 	__u64 old = stack_head(head);
@@ -123,34 +139,40 @@ static uint32_t pop_large(struct bufpool *bp, uint32_t class, uint64_t pages)
 			return NO_SLOT;
 	} while (!stack_pop_top(bp, head, &old, top));
 
-	depot_popped(bp, top);
 	return top;
 }
 
-/* An idle slot of a class that is not large, from any stack. */
-static uint32_t pop_small(struct bufpool *bp, uint32_t class)
+/*
+ * An idle slot from any stack.  Of a large class one that fits; as classes are a
+ * quarter apart, that wastes no more than a quarter.
+ */
+static uint32_t pop_any(struct bufpool *bp, uint32_t class, uint64_t pages,
+			bool large)
 {
 	uint32_t here = this_cpu(bp);
 	uint32_t cpu = here;
 	uint32_t index;
 
-	index = stack_pop(bp, &bp->stacks[cpu].head[class]);
-	if (index != NO_SLOT)
-		return index;
-	index = stack_pop(bp, &pool_depot(bp)->head[class]);
-	if (index != NO_SLOT) {
-		depot_popped(bp, index);
-		return index;
-	}
-	for (;;) {
-		if (++cpu == bp->nr_cpus)
-			cpu = 0;
-		if (cpu == here)
-			return NO_SLOT;
-		index = stack_pop(bp, &bp->stacks[cpu].head[class]);
+	do {
+		__u64 *head = &bp->stacks[cpu].head[class];
+
+		index = large ? pop_fitting(bp, head, pages) :
+				stack_pop(bp, head);
 		if (index != NO_SLOT)
 			return index;
-	}
+		if (cpu == here) {
+			index = large ? pop_large_depot(bp, class, pages) :
+					stack_pop(bp, &pool_depot(bp)->head[class]);
+			if (index != NO_SLOT) {
+				depot_popped(bp, index);
+				return index;
+			}
+		}
+		if (++cpu == bp->nr_cpus)
+			cpu = 0;
+	} while (cpu != here);
+
+	return NO_SLOT;
 }
 
 static noinline ALLOC_TEXT void *alloc_slow(struct bufpool *bp, size_t size,
@@ -172,13 +194,10 @@ static noinline ALLOC_TEXT void *alloc_slow(struct bufpool *bp, size_t size,
 
 	pages = ((size - 1) >> bp->page_shift) + 1;
 	class = bufpool_class(pages);
-	if (class < bp->nr_classes) {
-		if (load_relaxed(&bp->control->classes[class].flags) &
-		    BUFPOOL_CLASS_LARGE)
-			index = pop_large(bp, class, pages);
-		else
-			index = pop_small(bp, class);
-	}
+	if (class < bp->nr_classes)
+		index = pop_any(bp, class, pages,
+				load_relaxed(&bp->control->classes[class].flags) &
+				BUFPOOL_CLASS_LARGE);
 	if (index != NO_SLOT) {
 		if (slot_claim(bp, index, class, pages)) {
 			buf = slot_address(bp, index);
@@ -227,6 +246,18 @@ void *bufpool_alloc(struct bufpool *bp, size_t size, unsigned int flags)
 	return slot_address(bp, index);
 }
 
+/* Pages on a CPU's stack: those of a class have the same number, if not large. */
+static uint64_t stack_pages(const struct bufpool *bp, uint32_t class,
+			    uint64_t head)
+{
+	uint32_t top = stack_top(bp, head);
+
+	if (top == NO_SLOT)
+		return 0;
+	return load_relaxed(&bp->slots[top].pages) +
+	       bufpool_class_pages(class) * (stack_depth(bp, head) - 1);
+}
+
 /*
  * Count the pages on all CPUs' stacks, as an estimate for all to use.  Costs one
  * load per CPU and class and another for a stack that is not empty, a cache line
@@ -238,13 +269,10 @@ static uint64_t count_cpu_pages(struct bufpool *bp)
 	uint64_t pages = 0;
 	uint32_t cpu, class;
 
-	for (cpu = 0; cpu < bp->nr_cpus; cpu++) {
-		const struct bufpool_stacks *stacks = &bp->stacks[cpu];
-
+	for (cpu = 0; cpu < bp->nr_cpus; cpu++)
 		for (class = 0; class < bp->nr_classes; class++)
-			pages += bufpool_class_pages(class) *
-				stack_depth(bp, stack_head(&stacks->head[class]));
-	}
+			pages += stack_pages(bp, class,
+					     stack_head(&bp->stacks[cpu].head[class]));
 	store_relaxed(&pool_depot(bp)->cpu_pages, pages);
 	return pages;
 }
