@@ -14,7 +14,6 @@
  * finds it live, which aborts as well.)
  */
 #include <errno.h>
-#include <string.h>
 
 #include "cpu.h"
 #include "pool.h"
@@ -202,7 +201,7 @@ static noinline ALLOC_TEXT void *alloc_slow(struct bufpool *bp, size_t size,
 		if (slot_claim(bp, index, class, pages)) {
 			buf = slot_address(bp, index);
 			if (flags & BUFPOOL_ZERO)
-				memset(buf, 0, slot_bytes(bp, index));
+				bufpool_zero(buf, slot_bytes(bp, index));
 		} else {
 			bufpool_free_request(bp, "free", index);
 		}

@@ -130,6 +130,7 @@ struct bufpool *bufpool_open_mapping(const struct bufpool_backend *backend,
 uint32_t bufpool_slot_of(const struct bufpool *bp, const char *call,
 			 const void *buf);
 int bufpool_strengthen_for(struct bufpool *bp, const char *call, void *buf);
+void bufpool_zero(void *buf, size_t bytes);
 void bufpool_free_request(struct bufpool *bp, const char *call, uint32_t index);
 
 void bufpool_leaks_open(struct bufpool *bp);
