@@ -191,6 +191,7 @@ static noinline ALLOC_TEXT void *alloc_slow(struct bufpool *bp, size_t size,
 		return NULL;
 	}
 
+	pool_poll(bp);
 	pages = ((size - 1) >> bp->page_shift) + 1;
 	class = bufpool_class(pages);
 	if (class < bp->nr_classes)
@@ -331,6 +332,7 @@ static noinline void free_slow(struct bufpool *bp, void *buf)
 	if (!push_local(bp, this_cpu(bp), index, class) &&
 	    !push_depot(bp, index, class))
 		bufpool_free_request(bp, "free", index);
+	pool_poll(bp);
 }
 
 void bufpool_free(struct bufpool *bp, void *buf)

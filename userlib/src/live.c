@@ -4,8 +4,6 @@
  * list of them, but their slots' headers say so.
  */
 #include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #include "pool.h"
 
@@ -36,7 +34,7 @@ static void walk_headers(struct bufpool *bp, uint64_t first, uint64_t last,
 void bufpool_walk_live(struct bufpool *bp, bufpool_visit visit, void *arg)
 {
 	uint64_t per_page = ((uint64_t)1 << bp->page_shift) / sizeof(*bp->slots);
-	unsigned char resident[BATCH];
+	unsigned char used[BATCH];
 	uint64_t first, pages, i;
 	int err = errno;
 
@@ -44,15 +42,13 @@ void bufpool_walk_live(struct bufpool *bp, bufpool_visit visit, void *arg)
 		pages = (bp->nr_pages - first + per_page - 1) / per_page;
 		if (pages > BATCH)
 			pages = BATCH;
-		/* If the kernel will not tell, all of them have to be read. */
-		if (mincore(&bp->slots[first], pages << bp->page_shift, resident))
-			memset(resident, 1, sizeof(resident));
+		bp->backend->headers(bp, first, pages, used);
 
 		for (i = 0; i < pages; i++) {
 			uint64_t start = first + i * per_page;
 			uint64_t end = start + per_page;
 
-			if (!(resident[i] & 1))
+			if (!(used[i] & 1))
 				continue;
 			if (end > bp->nr_pages)
 				end = bp->nr_pages;

@@ -19,9 +19,25 @@ static int device_request(struct bufpool *bp, unsigned int cmd, void *arg)
 	return ioctl(bp->fd, cmd, arg) < 0 ? -errno : 0;
 }
 
+/* The headers are in page cache that is not reclaimed: resident, once touched. */
+static void device_headers(struct bufpool *bp, uint64_t first, size_t n,
+			   unsigned char *used)
+{
+	/* If the kernel will not tell, all of them have to be read. */
+	if (mincore(&bp->slots[first], n << bp->page_shift, used))
+		memset(used, 1, n);
+}
+
+static void device_close(struct bufpool *bp)
+{
+	close(bp->fd);
+}
+
 static const struct bufpool_backend device_backend = {
 	.name = "device",
 	.request = device_request,
+	.headers = device_headers,
+	.close = device_close,
 };
 
 /*
@@ -64,7 +80,7 @@ struct bufpool *bufpool_open_mapping(const struct bufpool_backend *backend,
 	return bp;
 }
 
-struct bufpool *bufpool_create(const struct bufpool_config *cfg)
+static struct bufpool *device_create(const struct bufpool_config *cfg, int fd)
 {
 	struct bufpool_setup setup = {
 		.size = sizeof(setup), .config = (uintptr_t)cfg,
@@ -72,11 +88,8 @@ struct bufpool *bufpool_create(const struct bufpool_config *cfg)
 	struct bufpool *bp;
 	size_t map_bytes;
 	void *map;
-	int fd, err;
+	int err;
 
-	fd = open("/dev/bufpool", O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return NULL;
 	if (ioctl(fd, BUFPOOL_IOC_SETUP, &setup) < 0)
 		goto close_fd;
 
@@ -100,6 +113,42 @@ close_fd:
 	return NULL;
 }
 
+/* open() of the device failed because there is none for this process. */
+static bool device_is_missing(int err)
+{
+	switch (err) {
+	case ENOENT:	/* no such file */
+	case ENOTDIR:
+	case ENODEV:	/* no module behind it */
+	case ENXIO:
+	case EACCES:	/* not for this user, */
+	case EPERM:	/* not in this container */
+		return true;
+	default:
+		return false;
+	}
+}
+
+struct bufpool *bufpool_create(const struct bufpool_config *cfg)
+{
+	const char *backend = secure_getenv("BUFPOOL_BACKEND");
+	int err = errno, fd;
+
+	if (backend && !strcmp(backend, "anonymous"))
+		return bufpool_anonymous_create(cfg);
+	if (backend && strcmp(backend, "device")) {
+		errno = EINVAL;
+		return NULL;
+	}
+	fd = open("/dev/bufpool", O_RDWR | O_CLOEXEC);
+	if (fd >= 0)
+		return device_create(cfg, fd);
+	if (backend || !device_is_missing(errno))
+		return NULL;
+	errno = err;
+	return bufpool_anonymous_create(cfg);
+}
+
 void bufpool_destroy(struct bufpool *bp)
 {
 	int err = errno;
@@ -113,8 +162,7 @@ void bufpool_destroy(struct bufpool *bp)
 			return;
 		munmap(bp->control, bp->map_bytes);
 	}
-	if (bp->fd >= 0)
-		close(bp->fd);
+	bp->backend->close(bp);
 	free(bp);
 	errno = err;
 }

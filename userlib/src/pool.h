@@ -39,10 +39,19 @@ extern const char __stop_bufpool_text[] __attribute__((visibility("hidden")));
  * @name: what bufpool_backend() returns
  * @request: carries out one of the ioctls BUFPOOL_IOC_ALLOC to _STATS on its
  *	structure.  Called from signal handlers too.  Returns 0 or -errno.
+ * @poll: does what is due, on the slow paths of bufpool_alloc() and bufpool_free();
+ *	keeps errno.  NULL: nothing ever is
+ * @headers: says which of @n pages of slot headers, the first one that of slot
+ *	@first, may have any that are not zero
+ * @close: the pool is destroyed, and its mapping gone; also called in a child
  */
 struct bufpool_backend {
 	const char *name;
 	int (*request)(struct bufpool *bp, unsigned int cmd, void *arg);
+	void (*poll)(struct bufpool *bp);
+	void (*headers)(struct bufpool *bp, uint64_t first, size_t n,
+			unsigned char *used);
+	void (*close)(struct bufpool *bp);
 };
 
 /**
@@ -60,6 +69,7 @@ struct bufpool_backend {
  * @nr_cpus: number of per-CPU stacks
  * @fd: the device, or -1
  * @backend: attaches and detaches buffers
+ * @anon: the anonymous backend's, or NULL
  * @leaks: traces of the live buffers, or NULL
  * @map_bytes: length of the mapping
  * @creator: the process it belongs to; a child of that one has no mapping
@@ -83,6 +93,7 @@ struct bufpool {
 	int fd;
 
 	const struct bufpool_backend *backend;
+	struct bufpool_anonymous *anon;
 	struct bufpool_leaks *leaks;
 	size_t map_bytes;
 	pid_t creator;
@@ -119,6 +130,12 @@ static inline bool state_is_owned(uint32_t state)
 	}
 }
 
+static inline void pool_poll(struct bufpool *bp)
+{
+	if (bp->backend->poll)
+		bp->backend->poll(bp);
+}
+
 static inline struct bufpool_stacks *pool_depot(const struct bufpool *bp)
 {
 	return &bp->stacks[bp->nr_cpus];
@@ -126,6 +143,7 @@ static inline struct bufpool_stacks *pool_depot(const struct bufpool *bp)
 
 struct bufpool *bufpool_open_mapping(const struct bufpool_backend *backend,
 				     int fd, void *map, size_t map_bytes);
+struct bufpool *bufpool_anonymous_create(const struct bufpool_config *own);
 
 uint32_t bufpool_slot_of(const struct bufpool *bp, const char *call,
 			 const void *buf);

@@ -109,9 +109,7 @@ static int request_without_steps(struct bufpool *pool, unsigned int cmd,
 	return ret;
 }
 
-static const struct bufpool_backend stepping_backend = {
-	.name = "stepping", .request = request_without_steps,
-};
+static struct bufpool_backend stepping_backend;
 
 /*
  * One run with the handler acting after instruction @at of an allocation or a
@@ -133,6 +131,8 @@ static bool run(unsigned int at, bool alloc, unsigned int idle,
 	t.percpu_cap = percpu_cap;
 	bp = memory_pool(&t);
 	memory = bp->backend;
+	stepping_backend = *memory;
+	stepping_backend.request = request_without_steps;
 	bp->backend = &stepping_backend;
 
 	for (i = 0; i < idle; i++)

@@ -272,6 +272,18 @@ static int memory_request(struct bufpool *bp, unsigned int cmd, void *arg)
 	return ret;
 }
 
+static void memory_headers(struct bufpool *bp, uint64_t first, size_t n,
+			   unsigned char *used)
+{
+	require(!mincore(&bp->slots[first], n << bp->page_shift, used));
+}
+
+static void memory_close(struct bufpool *bp)
+{
+	if (bp->fd >= 0)
+		close(bp->fd);
+}
+
 void memory_tune(struct bufpool *bp, const struct memory_tuning *t)
 {
 	struct bufpool_control *control = bp->control;
@@ -340,6 +352,7 @@ struct bufpool *memory_pool(const struct memory_tuning *tuning)
 	pthread_mutex_init(&m->lock, NULL);
 	m->backend = (struct bufpool_backend) {
 		.name = "memory", .request = memory_request,
+		.headers = memory_headers, .close = memory_close,
 	};
 
 	bp = bufpool_open_mapping(&m->backend, -1, control, bytes);
