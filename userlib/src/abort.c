@@ -36,7 +36,7 @@ static const char *reason(const struct bufpool *bp, const void *buf)
 	case BUFPOOL_SLOT_LIVE:
 	case BUFPOOL_SLOT_WEAK:
 	case BUFPOOL_SLOT_TAKEN:
-		return "not a buffer of this pool (the kernel knows none there)";
+		return "not a buffer of this pool (none was allocated there)";
 	default:
 		return "its slot header is corrupted";
 	}

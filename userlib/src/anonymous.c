@@ -276,11 +276,13 @@ static int find_or_attach(struct bufpool_anonymous *anon, uint64_t pages,
 	int err;
 
 	*had = 0;
+	if (!large)
+		pages = bufpool_class_pages(class);
 	if (!(large ? pop_large(anon, class, (uint32_t)pages, ref) :
 		      pop_small(anon, class, ref)))
-		return alloc_new(anon, class, (uint32_t)(large ? pages :
-				 bufpool_class_pages(class)), ref);
+		return alloc_new(anon, class, (uint32_t)pages, ref);
 	*had = ref->pages;
+	/* Not large may have been large before. */
 	if (ref->pages < pages) {
 		err = grow(anon, ref, (uint32_t)pages);
 		if (err)
@@ -332,16 +334,16 @@ static bool keep_idle(struct bufpool_anonymous *anon,
 		      const struct slot_ref *ref)
 {
 	struct bufpool *bp = anon->bp;
+	const struct bufpool_control *control = bp->control;
 	const struct bufpool_class_tuning *tuning =
-		&bp->control->classes[ref->class];
-	const struct bufpool_config *cfg = &anon->config;
+		&control->classes[ref->class];
 
-	if (ref->pages > cfg->max_pooled_bytes >> bp->page_shift)
+	if (ref->pages > load_relaxed(&control->max_pooled_pages))
 		return false;
 	if (push(anon, this_cpu(bp), ref, load_relaxed(&tuning->percpu_cap)))
 		return true;
 	return bufpool_idle_pages(anon) + ref->pages <=
-	       cfg->max_retained_bytes >> bp->page_shift &&
+	       load_relaxed(&control->max_retained_pages) &&
 	       push(anon, bp->nr_cpus, ref, load_relaxed(&tuning->depot_cap));
 }
 
@@ -588,12 +590,13 @@ static uint64_t round_up(uint64_t value, uint64_t to)
  * The data range is twice the limit, because a slot may have twice the address space
  * that its buffer has memory, and a span for each of the classes that share spans.
  */
-static void lay_out(struct layout *l, uint64_t pages, uint64_t page_size)
+static void lay_out(struct layout *l, uint64_t pages, uint32_t nr_cpus,
+		    uint64_t page_size)
 {
 	uint64_t per_span = SPAN_SIZE / page_size;
 	uint32_t shared = bufpool_class(per_span);
 
-	l->nr_cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF);
+	l->nr_cpus = nr_cpus;
 	l->nr_classes = bufpool_class(pages) + 1;
 	if (shared > l->nr_classes)
 		shared = l->nr_classes;
@@ -650,8 +653,9 @@ static void write_geometry(struct bufpool_control *control,
 	control->data_offset = l->data;
 }
 
-/* bufpool_create() on this backend. */
-struct bufpool *bufpool_anonymous_create(const struct bufpool_config *own)
+/* bufpool_create() on this backend, with stacks for as many CPUs. */
+struct bufpool *bufpool_anonymous_create(const struct bufpool_config *own,
+					 uint32_t nr_cpus)
 {
 	uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct bufpool_anonymous *anon;
@@ -668,7 +672,7 @@ struct bufpool *bufpool_anonymous_create(const struct bufpool_config *own)
 		goto free_anon;
 	bufpool_config_effective(&anon->own, 0, &cfg);
 	anon->limit_pages = cfg.pool_limit_bytes / page_size;
-	lay_out(&l, anon->limit_pages, page_size);
+	lay_out(&l, anon->limit_pages, nr_cpus, page_size);
 
 	err = ENOMEM;
 	map = map_range(&l);

@@ -168,6 +168,7 @@ uint64_t bufpool_idle_pages(struct bufpool_anonymous *anon);
 void bufpool_detach(struct bufpool_anonymous *anon, const struct slot_ref *ref);
 uint64_t bufpool_release(struct bufpool_anonymous *anon, uint64_t want,
 			 enum counter why);
+uint64_t bufpool_release_weak(struct bufpool_anonymous *anon, uint64_t want);
 uint64_t bufpool_reclaim(struct bufpool_anonymous *anon, uint64_t want);
 void bufpool_enforce(struct bufpool_anonymous *anon, enum counter why);
 void bufpool_trim_arm(struct bufpool_anonymous *anon);

@@ -129,13 +129,19 @@ static bool device_is_missing(int err)
 	}
 }
 
+static struct bufpool *anonymous_create(const struct bufpool_config *cfg)
+{
+	return bufpool_anonymous_create(cfg,
+					(uint32_t)sysconf(_SC_NPROCESSORS_CONF));
+}
+
 struct bufpool *bufpool_create(const struct bufpool_config *cfg)
 {
 	const char *backend = secure_getenv("BUFPOOL_BACKEND");
 	int err = errno, fd;
 
 	if (backend && !strcmp(backend, "anonymous"))
-		return bufpool_anonymous_create(cfg);
+		return anonymous_create(cfg);
 	if (backend && strcmp(backend, "device")) {
 		errno = EINVAL;
 		return NULL;
@@ -146,7 +152,7 @@ struct bufpool *bufpool_create(const struct bufpool_config *cfg)
 	if (backend || !device_is_missing(errno))
 		return NULL;
 	errno = err;
-	return bufpool_anonymous_create(cfg);
+	return anonymous_create(cfg);
 }
 
 void bufpool_destroy(struct bufpool *bp)

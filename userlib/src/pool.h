@@ -143,7 +143,8 @@ static inline struct bufpool_stacks *pool_depot(const struct bufpool *bp)
 
 struct bufpool *bufpool_open_mapping(const struct bufpool_backend *backend,
 				     int fd, void *map, size_t map_bytes);
-struct bufpool *bufpool_anonymous_create(const struct bufpool_config *own);
+struct bufpool *bufpool_anonymous_create(const struct bufpool_config *own,
+					 uint32_t nr_cpus);
 
 uint32_t bufpool_slot_of(const struct bufpool *bp, const char *call,
 			 const void *buf);

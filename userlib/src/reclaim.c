@@ -307,8 +307,8 @@ static bool oldest_weak(struct bufpool_anonymous *anon, struct slot_ref *oldest)
 	return found;
 }
 
-/* Weak buffers, those first that have been weak for longest. */
-static uint64_t release_weak(struct bufpool_anonymous *anon, uint64_t want)
+/* Take weak buffers, those first that have been weak for longest. */
+uint64_t bufpool_release_weak(struct bufpool_anonymous *anon, uint64_t want)
 {
 	struct bufpool_stacks *depot = pool_depot(anon->bp);
 	struct batch batch = { .anon = anon };
@@ -343,7 +343,7 @@ uint64_t bufpool_reclaim(struct bufpool_anonymous *anon, uint64_t want)
 	uint64_t pages = bufpool_release(anon, want, COUNT_RECLAIMED);
 
 	if (pages < want)
-		pages += release_weak(anon, want - pages);
+		pages += bufpool_release_weak(anon, want - pages);
 	return pages;
 }
 

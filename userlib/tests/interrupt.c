@@ -126,7 +126,7 @@ static bool run(unsigned int at, bool alloc, unsigned int idle,
 	unsigned int i;
 	bool ok;
 
-	t.nr_pages = 64;
+	t.limit_pages = 64;
 	t.nr_cpus = 2;
 	t.percpu_cap = percpu_cap;
 	bp = memory_pool(&t);
@@ -169,7 +169,7 @@ static bool run(unsigned int at, bool alloc, unsigned int idle,
 	if ((act == ALLOC || act == ABA) && !*over)
 		ok = ok && handlers &&
 		     bufpool_usable_size(bp, handlers) == 1UL << bp->page_shift;
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 	return ok;
 }
 

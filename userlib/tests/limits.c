@@ -43,7 +43,7 @@ static void test_max_pooled(void)
 	alloc_all(bp, 39 * page, 1);
 	free_all(bp, 1);
 	check(memory_counts(bp).frees == 1, "max_pooled: a page more is not");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 static void test_depot_cap(void)
@@ -58,7 +58,7 @@ static void test_depot_cap(void)
 	free_all(bp, 10);
 	check(memory_counts(bp).frees == 4 && memory_idle_pages(bp) == 6 * 20,
 	      "large_cached: six of ten large buffers are kept");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 
 	t.percpu_cap = 0;
 	t.depot_cap = 0;
@@ -68,7 +68,7 @@ static void test_depot_cap(void)
 	alloc_all(bp, 20 * page, 1);
 	free_all(bp, 1);
 	check(memory_counts(bp).frees == 2, "all caps 0: none is kept");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 static void test_max_retained(void)
@@ -103,7 +103,7 @@ static void test_max_retained(void)
 	      "at the limit the CPUs' pages are counted afresh");
 	check(memory_counts(bp).frees == MANY - 100 + 5,
 	      "and then the limit holds for what comes to the depot");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 
 	t.max_retained_pages = 0;
 	t.percpu_cap = 0;
@@ -111,7 +111,7 @@ static void test_max_retained(void)
 	alloc_all(bp, page, 1);
 	free_all(bp, 1);
 	check(memory_counts(bp).frees == 1, "max_retained 0: none is kept");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 /* A count that is too high must not cause a release. */
@@ -133,7 +133,7 @@ static void test_stale_estimate(void)
 	free_all(bp, 1);
 	check(memory_counts(bp).frees == 0 && pool_depot(bp)->idle_pages == -4,
 	      "idle_pages may be negative for a moment");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 /* Pushes and pops of the depot alternate; some push must refresh the count. */
@@ -152,7 +152,7 @@ static void test_periodic_count(void)
 	}
 	check(pool_depot(bp)->cpu_pages == 0,
 	      "64 pushes to the depot refresh the estimate");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 static void test_release(void)
@@ -172,7 +172,7 @@ static void test_release(void)
 	check(bufpool_alloc(bp, 3 * page, 0) == live,
 	      "and can be freed and reused");
 	check(bufpool_release_retained(bp) == 0, "nothing idle: 0 bytes");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 int main(void)
@@ -180,7 +180,7 @@ int main(void)
 	struct bufpool *bp = memory_pool(NULL);
 
 	page = (size_t)1 << bp->page_shift;
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 
 	test_max_pooled();
 	test_depot_cap();

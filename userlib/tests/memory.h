@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
 /*
- * A pool over ordinary memory, for tests that need no kernel module: a mapping
- * laid out as the kernel lays it out, and a backend that attaches and detaches
- * slots in it.  The stacks and everything above them are the library's own.
- *
- * Detached slots have no access, so using one ends the test with SIGSEGV.
+ * Pools on the anonymous backend, with the stacks' caps set to the slot and words of
+ * theirs to look at.
  */
 #ifndef MEMORY_H
 #define MEMORY_H
 
-#include <pthread.h>
-
 #include "pool.h"
 
 struct memory_tuning {
-	uint64_t nr_pages;
+	uint64_t limit_pages;
 	uint32_t nr_cpus;
 	uint32_t percpu_cap;
 	uint32_t depot_cap;
@@ -23,20 +18,20 @@ struct memory_tuning {
 	uint64_t max_retained_pages;
 };
 
-/* Requests that reached the backend, and pages attached now. */
+/* Requests that the backend carried out, and pages attached now. */
 struct memory_counts {
 	unsigned long allocs;
 	unsigned long frees;
-	unsigned long releases;
+	unsigned long grown;
+	unsigned long limit_hits;
 	uint64_t attached_pages;
 };
 
 /* NULL for @tuning: values that keep everything, on as many CPUs as there are. */
 struct bufpool *memory_pool(const struct memory_tuning *tuning);
-void memory_pool_destroy(struct bufpool *bp);
 struct memory_counts memory_counts(struct bufpool *bp);
 
-/* Rewrite the class tuning and limits as the kernel does on SET_CONFIG. */
+/* Rewrite the class tuning and limits as SET_CONFIG does. */
 void memory_tune(struct bufpool *bp, const struct memory_tuning *tuning);
 extern const struct memory_tuning memory_defaults;
 
@@ -45,6 +40,12 @@ extern const struct memory_tuning memory_defaults;
  * when memory is short.  Returns how many.
  */
 unsigned int memory_take_weak(struct bufpool *bp, unsigned int max);
+
+/*
+ * In a child, which has a copy of these pools unlike of others: make it a pool of the
+ * child's own.
+ */
+void memory_adopt(struct bufpool *bp);
 
 /* Idle pages, counted by walking all stacks; nobody may be using the pool. */
 uint64_t memory_idle_pages(struct bufpool *bp);

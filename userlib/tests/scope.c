@@ -161,7 +161,7 @@ static void test_errors(void)
 	void *buf;
 	int i;
 
-	t.nr_pages = BUFPOOL_SCOPE_FIRST + 1;
+	t.limit_pages = BUFPOOL_SCOPE_FIRST + 1;
 	bp = memory_pool(&t);
 	memory_pin(bp);
 	bufpool_scope_begin(&scope, bp);
@@ -189,7 +189,7 @@ static void test_errors(void)
 	bufpool_scope_end(&scope);
 	check(live() == 0 && memory_counts(bp).attached_pages ==
 			     memory_idle_pages(bp), "end frees it");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 	bp = whole;
 }
 
@@ -204,6 +204,6 @@ int main(void)
 	test_remove();
 	test_cleanup();
 	test_errors();
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 	return tap_end();
 }

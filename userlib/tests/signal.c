@@ -102,6 +102,6 @@ int main(void)
 	check(!corrupted, "no buffer had two owners in %lu signals", handled);
 	check(memory_idle_pages(bp) == memory_counts(bp).attached_pages,
 	      "every buffer freed is on one stack, once");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 	return tap_end();
 }

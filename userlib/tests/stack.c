@@ -73,6 +73,6 @@ int main(void)
 	require(stack_push(bp, head, slot[1], 2, 2));
 	check(*head == BUFPOOL_HEAD(0, slot[1] + 1), "the tag wraps to 0");
 
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 	return tap_end();
 }

@@ -148,6 +148,6 @@ int main(void)
 	check(counts.frees > 0, "%lu were given back by a full stack",
 	      counts.frees);
 	check(released > 0, "%lu bytes by release_retained", released);
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 	return tap_end();
 }

@@ -46,7 +46,7 @@ static void test_intact(void)
 	check(memory_counts(bp).allocs == 2 && memory_counts(bp).frees == 0,
 	      "and none makes a request");
 	bufpool_free(bp, buf);
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 static void test_taken(void)
@@ -74,7 +74,7 @@ static void test_taken(void)
 	bufpool_free(bp, buf);
 	bufpool_free(bp, again);
 	check(bufpool_count_live(bp, NULL) == 0, "all freed");
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 static void test_free(void)
@@ -97,7 +97,7 @@ static void test_free(void)
 	check(errno == 0 && pool_depot(bp)->nr_weak == 0,
 	      "errno is kept, and no weak buffer left");
 	bufpool_free(bp, b);
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 static void test_oldest_first(void)
@@ -119,7 +119,7 @@ static void test_oldest_first(void)
 	      bufpool_strengthen(bp, bufs[0]) == 0,
 	      "those that were weak for longest are taken first");
 	bufpool_free(bp, bufs[1]);
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 }
 
 /*
@@ -205,7 +205,7 @@ static void test_threads(void)
 	      pool_depot(shared)->nr_weak == 0, "threads: all are freed");
 	check(memory_idle_pages(shared) == memory_counts(shared).attached_pages,
 	      "threads: every buffer freed is on one stack, once");
-	memory_pool_destroy(shared);
+	bufpool_destroy(shared);
 }
 
 int main(void)
@@ -213,7 +213,7 @@ int main(void)
 	struct bufpool *bp = memory_pool(NULL);
 
 	page = (size_t)1 << bp->page_shift;
-	memory_pool_destroy(bp);
+	bufpool_destroy(bp);
 
 	test_intact();
 	test_taken();
