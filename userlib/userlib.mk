@@ -97,18 +97,17 @@ uninstall-userlib:
 		$(foreach link,$(USERLIB_MAN3_LINKS),$(lastword \
 		$(subst =, ,$(link)))))
 
-# Tests.  Those of the pool run over ordinary memory, see tests/memory.h, and
+# Tests.  Those of the pool run on the anonymous backend, see tests/memory.h, and
 # are built a second and a third time with the sanitizers.
 
-USERLIB_POOL_TESTS := fork interrupt leaks limits misuse reuse scope signal \
-		      stack storm weak
+USERLIB_POOL_TESTS := anonymous footprint fork interrupt leaks limits misuse \
+		      reuse scope signal stack storm weak
 USERLIB_TESTS	:= $(addprefix build/tests/userlib-,class preset exports cxx \
 		   example $(USERLIB_POOL_TESTS))
-# The sanitizers' own code is not to be single-stepped.
-USERLIB_TSAN	:= $(addprefix build/tests/userlib-tsan-,$(filter-out \
-		   interrupt,$(USERLIB_POOL_TESTS)))
-USERLIB_ASAN	:= $(addprefix build/tests/userlib-asan-,$(filter-out \
-		   interrupt,$(USERLIB_POOL_TESTS)))
+# The sanitizers' own code is not to be single-stepped, nor counted as ours.
+USERLIB_SANITIZED := $(filter-out footprint interrupt,$(USERLIB_POOL_TESTS))
+USERLIB_TSAN	:= $(addprefix build/tests/userlib-tsan-,$(USERLIB_SANITIZED))
+USERLIB_ASAN	:= $(addprefix build/tests/userlib-asan-,$(USERLIB_SANITIZED))
 
 NATIVE_TESTS	+= $(USERLIB_TESTS) $(USERLIB_TSAN) $(USERLIB_ASAN)
 

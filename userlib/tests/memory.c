@@ -106,6 +106,28 @@ uint64_t memory_idle_pages(struct bufpool *bp)
 	return pages;
 }
 
+size_t memory_resident_in(const void *start, size_t bytes)
+{
+	unsigned char vec[256];
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = 0, at, n, i;
+
+	for (at = 0; at < bytes; at += n * page) {
+		n = (bytes - at) / page;
+		if (n > sizeof(vec))
+			n = sizeof(vec);
+		require(!mincore((char *)(uintptr_t)start + at, n * page, vec));
+		for (i = 0; i < n; i++)
+			pages += vec[i] & 1;
+	}
+	return pages * page;
+}
+
+size_t memory_resident(struct bufpool *bp)
+{
+	return memory_resident_in(bp->data,
+				  (size_t)bp->nr_pages << bp->page_shift);
+}
+
 uint32_t memory_pin(struct bufpool *bp)
 {
 	cpu_set_t set;

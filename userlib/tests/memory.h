@@ -50,6 +50,10 @@ void memory_adopt(struct bufpool *bp);
 /* Idle pages, counted by walking all stacks; nobody may be using the pool. */
 uint64_t memory_idle_pages(struct bufpool *bp);
 
+/* Bytes of whole pages at @start that are resident, and of the whole data range. */
+size_t memory_resident_in(const void *start, size_t bytes);
+size_t memory_resident(struct bufpool *bp);
+
 /* Keep the calling thread on the CPU it is on; returns its number. */
 uint32_t memory_pin(struct bufpool *bp);
 

@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * The anonymous backend's own: configuration, limits, trimming by whoever comes along,
+ * threads that allocate all sizes.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "anonymous.h"
+#include "memory.h"
+#include "tap.h"
+
+#define KIB		((size_t)1 << 10)
+#define MIB		((size_t)1 << 20)
+
+#define THREADS		4
+#define ROUNDS		4000
+#define HELD		6
+#define SIGNALS		300
+
+static size_t page;
+static struct bufpool *bp;
+
+/* Trimming off, everything kept, large from 8 MiB. */
+static struct bufpool_config config(uint64_t limit)
+{
+	struct bufpool_config cfg;
+
+	require(!bufpool_config_init(&cfg, BUFPOOL_PRESET_DEFAULT));
+	cfg.max_pooled_bytes = limit;
+	cfg.max_retained_bytes = limit;
+	cfg.pool_limit_bytes = limit;
+	cfg.trim_period_ms = 0;
+	return cfg;
+}
+
+static struct bufpool *pool(const struct bufpool_config *cfg)
+{
+	struct bufpool *new = bufpool_anonymous_create(cfg, 2);
+
+	require(new);
+	return new;
+}
+
+static struct bufpool_stats stats(void)
+{
+	struct bufpool_stats st;
+
+	require(!bufpool_get_stats(bp, &st));
+	return st;
+}
+
+static void test_limits(void)
+{
+	struct bufpool_config cfg = config(16 * MIB);
+	char *a, *b, *weak;
+
+	cfg.alloc_limit_bytes = 12 * MIB;
+	bp = pool(&cfg);
+	errno = 0;
+	check(!bufpool_alloc(bp, 12 * MIB + 1, 0) && errno == EFBIG,
+	      "over the allocation limit: EFBIG");
+	a = bufpool_alloc(bp, 12 * MIB, 0);
+	b = bufpool_alloc(bp, 4 * MIB, 0);
+	check(a && b, "exactly the pool's limit");
+	errno = 0;
+	check(!bufpool_alloc(bp, 1, 0) && errno == EDQUOT, "a page more: EDQUOT");
+	/* The library saw the first of them. */
+	check(stats().limit_hits == 1, "which is counted");
+
+	bufpool_free(bp, b);
+	errno = 0;
+	b = bufpool_alloc(bp, 1 * MIB, 0);
+	check(b && errno == 0 && stats().reclaimed_bytes == 4 * MIB,
+	      "at the limit the pool's idle memory goes first");
+	weak = bufpool_alloc(bp, 3 * MIB, 0);
+	memset(weak, 1, 3 * MIB);
+	require(!bufpool_weaken(bp, weak) && !bufpool_weaken(bp, b));
+	b = bufpool_alloc(bp, 2 * MIB, 0);
+	check(b && bufpool_strengthen(bp, weak) == 0,
+	      "then the buffer that was weak for longest");
+	check(stats().attached_bytes == 15 * MIB, "and no other");
+	bufpool_free(bp, a);
+
+	require(!bufpool_get_config(bp, &cfg));
+	cfg.max_retained_bytes = 2 * MIB;
+	check(bufpool_set_config(bp, &cfg) == 0 && stats().retained_bytes == 0 &&
+	      memory_resident(bp) == 3 * MIB, "a lowered limit holds at once");
+	cfg.pool_limit_bytes = 3 * MIB;
+	errno = 0;
+	check(bufpool_set_config(bp, &cfg) == 0 && !bufpool_alloc(bp, 4 * MIB, 0) &&
+	      errno == EDQUOT, "the pool's, too: EDQUOT");
+	cfg.pool_limit_bytes = 16 * MIB + page;
+	check(bufpool_set_config(bp, &cfg) == -EINVAL,
+	      "it cannot be raised over what it was: EINVAL");
+	bufpool_destroy(bp);
+}
+
+static void test_config(void)
+{
+	static const struct {
+		size_t offset, bytes;
+		uint64_t bad[2];
+	} fields[] = {
+#define FIELD(name, a, b) { offsetof(struct bufpool_config, name), \
+		sizeof(((struct bufpool_config *)NULL)->name), { a, b } }
+		FIELD(flags, 1, 2),
+		FIELD(max_pooled_bytes, 1ULL << 62, ~1ULL),
+		FIELD(large_threshold_bytes, 1ULL << 62, ~1ULL),
+		FIELD(max_retained_bytes, 1ULL << 62, ~1ULL),
+		FIELD(pool_limit_bytes, 0, 1ULL << 62),
+		FIELD(alloc_limit_bytes, 0, 1ULL << 62),
+		FIELD(percpu_cached, 65537, ~1U),
+		FIELD(large_cached, 65, ~1U),
+		FIELD(trim_period_ms, 24 * 60 * 60 * 1000 + 1, ~1U),
+		FIELD(trim_percent, 0, 101),
+	};
+	struct bufpool_config cfg = config(16 * MIB), now = { .size = 0 };
+	struct { struct bufpool_config cfg; uint64_t more; } newer;
+	bool refused = true;
+	size_t i, k;
+
+	bp = pool(&cfg);
+	for (i = 0; i < ARRAY_SIZE(fields); i++) {
+		for (k = 0; k < 2; k++) {
+			struct bufpool_config bad = cfg;
+
+			memcpy((char *)&bad + fields[i].offset, &fields[i].bad[k],
+			       fields[i].bytes);
+			errno = 0;
+			if (bufpool_set_config(bp, &bad) != -EINVAL ||
+			    bufpool_anonymous_create(&bad, 2) ||
+			    errno != EINVAL) {
+				printf("# field %zu, value %zu\n", i, k);
+				refused = false;
+			}
+		}
+	}
+	check(refused, "values out of range: EINVAL");
+	check(bufpool_get_config(bp, &now) == 0 && !memcmp(&now, &cfg, sizeof(cfg)),
+	      "and nothing has changed");
+	newer.cfg = cfg;
+	newer.cfg.size = sizeof(newer);
+	newer.more = 0;
+	check(bufpool_set_config(bp, &newer.cfg) == 0,
+	      "a newer program's configuration is taken");
+	newer.more = 1;
+	check(bufpool_set_config(bp, &newer.cfg) == -E2BIG,
+	      "unless it sets what is not known: E2BIG");
+	newer.cfg.size = 8;
+	check(bufpool_set_config(bp, &newer.cfg) == -EINVAL,
+	      "one that was not initialized: EINVAL");
+	now.flags = 2;
+	check(bufpool_get_config(bp, &now) == -EINVAL,
+	      "get_config, unknown flag: EINVAL");
+	bufpool_destroy(bp);
+}
+
+/* A pool that follows has the default preset, and half of RAM. */
+static void test_follow(void)
+{
+	struct bufpool_config own = { .flags = 0 }, got, def;
+	uint64_t ram = (uint64_t)sysconf(_SC_PHYS_PAGES) * page;
+
+	bp = pool(NULL);
+	require(!bufpool_get_config(bp, &own));
+	check(own.pool_limit_bytes == BUFPOOL_FOLLOW &&
+	      own.trim_percent == BUFPOOL_FOLLOW32, "NULL follows in every field");
+	got.flags = BUFPOOL_CONFIG_EFFECTIVE;
+	require(!bufpool_get_config(bp, &got));
+	require(!bufpool_config_init(&def, BUFPOOL_PRESET_DEFAULT));
+	def.flags = got.flags;
+	def.pool_limit_bytes = ram / 2 / page * page;
+	if (def.pool_limit_bytes > (uint64_t)128 << 30)
+		def.pool_limit_bytes = (uint64_t)128 << 30;
+	def.alloc_limit_bytes = def.pool_limit_bytes;
+	check(!memcmp(&got, &def, sizeof(def)), "the default preset's values");
+	bufpool_destroy(bp);
+}
+
+static void pause_a_while(void)
+{
+	nanosleep(&(struct timespec) { .tv_nsec = 2000000 }, NULL);
+}
+
+static uint64_t trimmed(void)
+{
+	return load_relaxed(&bp->anon->count[COUNT_TRIMMED]);
+}
+
+static void fill(size_t size, int n)
+{
+	void *bufs[32];
+	int i;
+
+	for (i = 0; i < n; i++)
+		require(bufs[i] = bufpool_alloc(bp, size, 0));
+	for (i = 0; i < n; i++)
+		bufpool_free(bp, bufs[i]);
+}
+
+static void test_trim(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	uint64_t allocs;
+	void *live;
+
+	cfg.trim_period_ms = 20;
+	cfg.trim_percent = 50;
+	cfg.percpu_cached = 4;
+	bp = pool(&cfg);
+	live = bufpool_alloc(bp, 64 * KIB, 0);
+	fill(64 * KIB, 32);
+	fill(9 * MIB, 2);
+	while (stats().attached_bytes > 64 * KIB)
+		pause_a_while();
+	check(stats().trimmed_bytes == 32 * 64 * KIB + 18 * MIB &&
+	      memory_resident(bp) == 64 * KIB,
+	      "any request trims, until nothing is idle");
+	require(live);
+
+	/* The slow paths of alloc and free that make no request. */
+	fill(64 * KIB, 8);
+	allocs = stats().allocs;
+	while (trimmed() * page < 40 * 64 * KIB + 18 * MIB) {
+		bufpool_free(bp, bufpool_alloc(bp, 64 * KIB, BUFPOOL_ZERO));
+		pause_a_while();
+	}
+	check(stats().allocs < allocs + 8,
+	      "an allocation that looks beyond its CPU's stack trims");
+
+	cfg.percpu_cached = 0;
+	require(!bufpool_set_config(bp, &cfg));
+	fill(64 * KIB, 8);
+	live = bufpool_alloc(bp, 128 * KIB, 0);
+	allocs = trimmed();
+	while (trimmed() == allocs) {
+		bufpool_free(bp, live);
+		pause_a_while();
+		live = bufpool_alloc(bp, 128 * KIB, 0);
+	}
+	check(true, "so does a free");
+
+	/* Off, and on again. */
+	cfg.trim_period_ms = 0;
+	require(!bufpool_set_config(bp, &cfg));
+	fill(64 * KIB, 8);
+	allocs = stats().trimmed_bytes;
+	while (nanosleep(&(struct timespec) { .tv_nsec = 60000000 }, NULL))
+		;
+	check(stats().trimmed_bytes == allocs, "period 0: never");
+	cfg.trim_period_ms = 1;
+	require(!bufpool_set_config(bp, &cfg));
+	while (stats().retained_bytes)
+		pause_a_while();
+	check(true, "and a new period counts at once");
+	bufpool_destroy(bp);
+}
+
+/* Each period that nobody came in is made up for. */
+static void test_trim_late(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	uint64_t due;
+
+	cfg.trim_period_ms = 10000;
+	cfg.trim_percent = 25;
+	bp = pool(&cfg);
+	memory_pin(bp);
+	fill(64 * KIB, 16);
+	require(stats().retained_bytes == 16 * 64 * KIB);
+	due = bp->anon->trim_due;
+	/* As if the first trim had been due two periods and a bit ago. */
+	bp->anon->trim_due -= 3 * (uint64_t)cfg.trim_period_ms * 1000000;
+	check(stats().retained_bytes == 6 * 64 * KIB,
+	      "three periods late: 16, less a quarter, three times");
+	check(bp->anon->trim_due == due, "and the next one is due as ever");
+	bufpool_destroy(bp);
+}
+
+/* Populating fails as it does when there is no memory; nobody else's is touched. */
+static void test_no_memory(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	char *buf, *idle;
+	uint64_t before;
+
+	bp = pool(&cfg);
+	idle = bufpool_alloc(bp, 64 * KIB, 0);
+	require(idle);
+	before = stats().attached_bytes;
+	/* The highest slots of 4 MiB have no address any more. */
+	require(!munmap(bp->data + ((size_t)bp->nr_pages << bp->page_shift) -
+			8 * MIB, 8 * MIB));
+	bufpool_free(bp, idle);
+	errno = 0;
+	check(!bufpool_alloc(bp, 4 * MIB, 0) && errno == ENOMEM,
+	      "no memory: ENOMEM");
+	check(stats().reclaimed_bytes == before && stats().attached_bytes == 0,
+	      "the pool's idle memory was given up before that");
+	buf = bufpool_alloc(bp, 64 * KIB, 0);
+	check(buf && stats().attached_bytes == 64 * KIB, "and nothing else");
+	bufpool_destroy(bp);
+}
+
+/*
+ * Threads and buffers of all sizes, against a limit that they hit, with stamps all
+ * over each buffer.
+ */
+static bool corrupted;
+static unsigned long refused, handled;
+static bool storm_over;
+
+struct thread {
+	pthread_t id;
+	uint64_t seed;
+};
+
+static uint32_t next_random(uint64_t *seed)
+{
+	*seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t)(*seed >> 33);
+}
+
+static size_t random_size(uint64_t *seed)
+{
+	size_t limit = page << next_random(seed) % 12;
+
+	return next_random(seed) % limit + 1;
+}
+
+static void stamp(uint64_t *buf, uint64_t mark)
+{
+	size_t words = bufpool_usable_size(bp, buf) / sizeof(*buf), i;
+
+	for (i = 0; i < words; i += 512)
+		buf[i] = mark + i;
+	buf[words - 1] = mark;
+}
+
+static void check_stamp(uint64_t *buf, uint64_t mark)
+{
+	size_t words = bufpool_usable_size(bp, buf) / sizeof(*buf), i;
+	bool ok = buf[words - 1] == mark;
+
+	for (i = 0; i < words; i += 512)
+		ok = ok && buf[i] == mark + i;
+	if (!ok)
+		__atomic_store_n(&corrupted, true, __ATOMIC_RELAXED);
+}
+
+static void *storm(void *arg)
+{
+	struct thread *self = arg;
+	uint64_t *held[HELD] = { NULL }, mark[HELD];
+	int round, k;
+
+	for (round = 0; round < ROUNDS; round++) {
+		k = (int)(next_random(&self->seed) % HELD);
+		if (held[k]) {
+			check_stamp(held[k], mark[k]);
+			bufpool_free(bp, held[k]);
+		}
+		held[k] = bufpool_alloc(bp, random_size(&self->seed),
+					next_random(&self->seed) % 8 ?
+					0 : BUFPOOL_ZERO);
+		if (!held[k]) {
+			if (errno != EDQUOT)
+				__atomic_store_n(&corrupted, true,
+						 __ATOMIC_RELAXED);
+			__atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
+			continue;
+		}
+		mark[k] = self->seed;
+		stamp(held[k], mark[k]);
+		if (next_random(&self->seed) % 64 == 0 &&
+		    bufpool_weaken(bp, held[k]) == 0 &&
+		    bufpool_strengthen(bp, held[k]) == 0)
+			held[k] = NULL;
+		if (next_random(&self->seed) % 256 == 0)
+			bufpool_release_retained(bp);
+	}
+	for (k = 0; k < HELD; k++) {
+		if (!held[k])
+			continue;
+		check_stamp(held[k], mark[k]);
+		bufpool_free(bp, held[k]);
+	}
+	return NULL;
+}
+
+/* A handler's requests, while the threads it interrupts make theirs. */
+static void on_alarm(int sig)
+{
+	int err = errno;
+	uint64_t seed = __atomic_add_fetch(&handled, 1, __ATOMIC_RELAXED);
+	uint64_t *buf = bufpool_alloc(bp, random_size(&seed), 0);
+
+	(void)sig;
+	if (buf) {
+		stamp(buf, seed);
+		check_stamp(buf, seed);
+		bufpool_free(bp, buf);
+	}
+	errno = err;
+}
+
+static void *reconfigure(void *arg)
+{
+	struct bufpool_config cfg = config(24 * MIB);
+	uint64_t seed = 5;
+
+	while (!__atomic_load_n(&storm_over, __ATOMIC_RELAXED)) {
+		cfg.percpu_cached = next_random(&seed) % 8;
+		cfg.large_cached = next_random(&seed) % 4;
+		cfg.max_retained_bytes = next_random(&seed) % (24 * MIB);
+		cfg.max_pooled_bytes = next_random(&seed) % (8 * MIB);
+		cfg.large_threshold_bytes = page << next_random(&seed) % 10;
+		cfg.trim_period_ms = next_random(&seed) % 3;
+		require(!bufpool_set_config(bp, &cfg));
+		pause_a_while();
+	}
+	return arg;
+}
+
+static void test_threads(bool signals)
+{
+	struct itimerval timer = {
+		.it_interval = { .tv_usec = 500 }, .it_value = { .tv_usec = 500 },
+	};
+	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+	const char *name = signals ? "threads and handlers" : "threads";
+	struct bufpool_config cfg = config(24 * MIB);
+	struct thread threads[THREADS];
+	pthread_t disturber;
+	int i;
+
+	storm_over = false;
+	bp = pool(&cfg);
+	require(!sigaction(SIGALRM, &action, NULL));
+	require(!pthread_create(&disturber, NULL, reconfigure, NULL));
+	for (i = 0; i < THREADS; i++) {
+		threads[i].seed = (uint64_t)i + 1;
+		require(!pthread_create(&threads[i].id, NULL, storm,
+					&threads[i]));
+	}
+	if (signals)
+		require(!setitimer(ITIMER_REAL, &timer, NULL));
+	for (i = 0; i < THREADS; i++)
+		require(!pthread_join(threads[i].id, NULL));
+	while (signals && __atomic_load_n(&handled, __ATOMIC_RELAXED) < SIGNALS)
+		pause_a_while();
+	timer = (struct itimerval) { .it_value = { .tv_usec = 0 } };
+	require(!setitimer(ITIMER_REAL, &timer, NULL));
+	__atomic_store_n(&storm_over, true, __ATOMIC_RELAXED);
+	require(!pthread_join(disturber, NULL));
+
+	check(!corrupted, "%s: no buffer had two owners", name);
+	check(refused, "%s: the limit was met %lu times", name, refused);
+	check(stats().attached_bytes == stats().retained_bytes &&
+	      memory_idle_pages(bp) * page == stats().attached_bytes,
+	      "%s: every buffer freed is on one stack, once", name);
+	bufpool_release_retained(bp);
+	check(stats().attached_bytes == 0 && memory_resident(bp) == 0 &&
+	      bp->anon->nr_used_spans == 0, "%s: and all of it goes back", name);
+	bufpool_destroy(bp);
+}
+
+/* What is on its way out at the limit is waited for, not refused. */
+static void *take_all(void *arg)
+{
+	int i;
+
+	for (i = 0; i < 400; i++) {
+		void *buf = bufpool_alloc(bp, i % 2 ? 8 * MIB : 7 * MIB, 0);
+
+		if (!buf)
+			return arg;
+		bufpool_free(bp, buf);
+	}
+	return NULL;
+}
+
+static void test_limit_race(void)
+{
+	struct bufpool_config cfg = config(16 * MIB);
+	pthread_t threads[2];
+	bool all = true;
+	void *failed;
+	int i;
+
+	/* Two at a time just fit, if nothing but they is attached. */
+	bp = pool(&cfg);
+	for (i = 0; i < 2; i++)
+		require(!pthread_create(&threads[i], NULL, take_all, &cfg));
+	for (i = 0; i < 2; i++) {
+		require(!pthread_join(threads[i], &failed));
+		all = all && !failed;
+	}
+	check(all, "memory on its way out is no reason for EDQUOT");
+	bufpool_destroy(bp);
+}
+
+int main(void)
+{
+	page = (size_t)sysconf(_SC_PAGESIZE);
+
+	test_limits();
+	test_config();
+	test_follow();
+	test_trim();
+	test_no_memory();
+	test_threads(false);
+	test_threads(true);
+	test_limit_race();
+	test_trim_late();
+	return tap_end();
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * The anonymous backend's memory, as the kernel sees it: there when a buffer is handed
+ * out, gone when it is given back, and never more than was counted.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "anonymous.h"
+#include "memory.h"
+#include "tap.h"
+
+#define KIB		((size_t)1 << 10)
+#define MIB		((size_t)1 << 20)
+
+static size_t page;
+static struct bufpool *bp;
+
+/* Trimming off, everything kept, large from 8 MiB. */
+static struct bufpool_config config(uint64_t limit)
+{
+	struct bufpool_config cfg;
+
+	require(!bufpool_config_init(&cfg, BUFPOOL_PRESET_DEFAULT));
+	cfg.max_pooled_bytes = limit;
+	cfg.max_retained_bytes = limit;
+	cfg.pool_limit_bytes = limit;
+	cfg.trim_period_ms = 0;
+	return cfg;
+}
+
+static struct bufpool *pool(const struct bufpool_config *cfg)
+{
+	struct bufpool *new = bufpool_anonymous_create(cfg, 2);
+
+	require(new);
+	return new;
+}
+
+static struct bufpool_stats stats(void)
+{
+	struct bufpool_stats st;
+
+	require(!bufpool_get_stats(bp, &st));
+	return st;
+}
+
+/* Memory in huge pages, in all mappings with a part of the data range. */
+static size_t huge_pages(void)
+{
+	uintptr_t from = (uintptr_t)bp->data, start, end;
+	uintptr_t to = from + ((uintptr_t)bp->nr_pages << bp->page_shift);
+	FILE *f = fopen("/proc/self/smaps", "r");
+	size_t sum = 0, kb;
+	bool inside = false;
+	char line[512];
+
+	require(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start < to && end > from;
+		else if (inside && sscanf(line, "AnonHugePages: %zu", &kb) == 1)
+			sum += kb;
+	}
+	fclose(f);
+	return sum * KIB;
+}
+
+static unsigned int nr_mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned int n = 0;
+	int c;
+
+	require(f);
+	while ((c = getc(f)) != EOF)
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	require(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+static bool all_zero(const char *buf, size_t bytes)
+{
+	return buf[0] == 0 && !memcmp(buf, buf + 1, bytes - 1);
+}
+
+static const size_t sizes[] = {
+	1, 20 * KIB, 100 * KIB, 1 * MIB, 2 * MIB, 3 * MIB + 1, 7 * MIB,
+	9 * MIB + 1,
+};
+
+static void test_memory(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	size_t sum = 0, i;
+	bool whole = true, zero = true, aligned = true, gone = true;
+	char *bufs[ARRAY_SIZE(sizes)];
+
+	bp = pool(&cfg);
+	check(stats().attached_bytes == 0 && memory_resident(bp) == 0,
+	      "a new pool has no memory");
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		size_t usable;
+
+		bufs[i] = bufpool_alloc(bp, sizes[i], 0);
+		require(bufs[i]);
+		usable = bufpool_usable_size(bp, bufs[i]);
+		sum += usable;
+		whole = whole && memory_resident_in(bufs[i], usable) == usable;
+		zero = zero && all_zero(bufs[i], usable);
+		aligned = aligned && (usable < 2 * MIB ||
+				      (uintptr_t)bufs[i] % (2 * MIB) == 0);
+		memset(bufs[i], 1, usable);
+	}
+	check(whole, "a buffer has all its memory when it is handed out");
+	check(zero, "and the memory is zero");
+	check(aligned, "from 2 MiB up it starts on 2 MiB");
+	check(stats().attached_bytes == sum && memory_resident(bp) == sum,
+	      "what is attached is what is resident: %zu bytes", sum);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		bufpool_free(bp, bufs[i]);
+	check(stats().retained_bytes == sum && memory_resident(bp) == sum,
+	      "idle memory stays");
+	check(bufpool_release_retained(bp) == (int64_t)sum,
+	      "release_retained gives it all back");
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		gone = gone && memory_resident_in(bufs[i], page) == 0;
+	check(gone && memory_resident(bp) == 0 && stats().attached_bytes == 0 &&
+	      stats().released_bytes == sum, "and then it is not resident");
+	check(all_zero(bufs[3], MIB), "what is touched after that is zero");
+	bufpool_destroy(bp);
+}
+
+/* Of a buffer that the pool does not keep. */
+static void test_free(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	char *buf, *small[64];
+	int i;
+
+	cfg.max_pooled_bytes = 0;
+	bp = pool(&cfg);
+	buf = bufpool_alloc(bp, 5 * MIB, 0);
+	for (i = 0; i < 64; i++) {
+		small[i] = bufpool_alloc(bp, page, 0);
+		require(small[i]);
+	}
+	bufpool_free(bp, buf);
+	check(memory_resident(bp) == 64 * page && stats().freed_bytes == 5 * MIB,
+	      "a buffer that is not kept: its memory goes at once");
+	for (i = 0; i < 64; i += 2)
+		bufpool_free(bp, small[i]);
+	check(memory_resident(bp) == 32 * page, "as of small ones, and no other's");
+	for (i = 1; i < 64; i += 2)
+		bufpool_free(bp, small[i]);
+	check(memory_resident_in(bp->slots, span_pages(bp) * sizeof(*bp->slots)) == 0,
+	      "with the last slot of a span its headers go");
+	bufpool_destroy(bp);
+}
+
+/* A huge page would take more than was counted, if asked for at the end. */
+static void test_huge(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	size_t huge;
+	char *buf;
+
+	bp = pool(&cfg);
+	buf = bufpool_alloc(bp, 9 * MIB + 1, 0);
+	require(buf);
+	huge = huge_pages();
+	check(huge == 0 || huge == 8 * MIB,
+	      "huge pages where they fit, or where there are none: %zu MiB",
+	      huge / MIB);
+	check(memory_resident(bp) == 9 * MIB + page, "and nowhere else");
+	bufpool_free(bp, buf);
+	require(bufpool_release_retained(bp) == (int64_t)(9 * MIB + page));
+	buf = bufpool_alloc(bp, 9 * MIB + page, 0);
+	require(buf && bufpool_alloc(bp, 10 * MIB, 0));
+	check(memory_resident(bp) == 19 * MIB + page, "also when the range is reused");
+	bufpool_destroy(bp);
+}
+
+static void test_no_faults(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	bool none = true;
+	size_t i, at, usable;
+	char *buf;
+	long before;
+
+	bp = pool(&cfg);
+	/* What else there is to fault in has been by the second time. */
+	before = faults();
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		buf = bufpool_alloc(bp, sizes[i], 0);
+		require(buf);
+		usable = bufpool_usable_size(bp, buf);
+		before = faults();
+		for (at = 0; at < usable; at += page)
+			store_relaxed(buf + at, 1);
+		none = none && faults() == before;
+	}
+	check(none, "touching a new buffer takes no page fault");
+	bufpool_destroy(bp);
+}
+
+/* Thousands of buffers, every other freed: that must not make mappings. */
+static void test_mappings(void)
+{
+	struct bufpool_config cfg = config(128 * MIB);
+	static char *bufs[4000];
+	unsigned int before;
+	size_t i;
+
+	cfg.max_pooled_bytes = 0;
+	bp = pool(&cfg);
+	bufs[0] = bufpool_alloc(bp, page, 0);
+	bufs[1] = bufpool_alloc(bp, 4 * MIB, 0);
+	require(bufs[0] && bufs[1]);
+	before = nr_mappings();
+	for (i = 2; i < ARRAY_SIZE(bufs); i++) {
+		bufs[i] = bufpool_alloc(bp, (i % 7 + 1) * page, 0);
+		require(bufs[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(bufs); i += 2)
+		bufpool_free(bp, bufs[i]);
+	/* The C library's arena may have grown by one. */
+	check(nr_mappings() <= before + 1, "mappings do not grow with buffers");
+	bufpool_destroy(bp);
+}
+
+static void test_address_space(void)
+{
+	struct bufpool_config cfg = config((uint64_t)4 << 30);
+	static const int resources[] = { RLIMIT_AS, RLIMIT_DATA };
+	struct rlimit limit = { 1 << 30, 1 << 30 };
+	bool refused = true, small = true;
+	int i, status;
+	pid_t child;
+
+	for (i = 0; i < 2; i++) {
+		child = fork();
+		require(child >= 0);
+		if (child == 0) {
+			int seen = 0;
+
+			require(!setrlimit(resources[i], &limit));
+			errno = 0;
+			if (!bufpool_anonymous_create(&cfg, 2) && errno == ENOMEM)
+				seen |= 1;
+			cfg = config(64 * MIB);
+			bp = bufpool_anonymous_create(&cfg, 2);
+			if (bp && bufpool_alloc(bp, 32 * MIB, 0))
+				seen |= 2;
+			_exit(seen);
+		}
+		require(waitpid(child, &status, 0) == child && WIFEXITED(status));
+		refused = refused && WEXITSTATUS(status) & 1;
+		small = small && WEXITSTATUS(status) & 2;
+	}
+	check(refused, "a range over RLIMIT_AS or RLIMIT_DATA: ENOMEM");
+	check(small, "a smaller one fits");
+}
+
+int main(void)
+{
+	page = (size_t)sysconf(_SC_PAGESIZE);
+
+	test_memory();
+	test_free();
+	test_huge();
+	test_no_faults();
+	test_mappings();
+	test_address_space();
+	return tap_end();
+}
