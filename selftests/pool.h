@@ -433,6 +433,15 @@ static inline uint64_t device_attached(void)
 	return sysfs_value("attached_bytes");
 }
 
+/* Whether the library's pools are the device's: as the environment says, or can be. */
+static inline bool on_device(void)
+{
+	const char *forced = getenv("BUFPOOL_BACKEND");
+
+	return forced ? !strcmp(forced, "device") :
+			!access(DEVICE, R_OK | W_OK);
+}
+
 /* A line of text into any file, as echo does it; 0 or -errno. */
 static inline int write_file(const char *path, const char *text)
 {

@@ -3,8 +3,10 @@
 # The kselftest programs.  Their harness is the kernel's, from Debian's package
 # or, with KSELFTEST_DIR=, from a directory that has kselftest_harness.h.
 
-# Those about the library; the others make their ioctls themselves.
-SELFTEST_LIB	:= abort library library_threads steady
+# Those about the library, which run on both its backends; and those of them that
+# need the device.  The others make their ioctls themselves.
+SELFTEST_BOTH	:= abort library library_backend library_threads steady
+SELFTEST_LIB	:= $(SELFTEST_BOTH) library_device
 # In guests of their own: see retaining.c.
 SELFTEST_OOM	:= retaining
 SELFTEST_ABI	:= $(filter-out $(SELFTEST_LIB) $(SELFTEST_OOM), \
@@ -15,6 +17,8 @@ SELFTEST_LIB_PROGRAMS := $(SELFTEST_LIB:%=build/selftests/%)
 SELFTEST_OOM_PROGRAMS := $(SELFTEST_OOM:%=build/oom/%)
 SELFTESTS	+= $(SELFTEST_ABI_PROGRAMS) $(SELFTEST_LIB_PROGRAMS) \
 		   $(SELFTEST_OOM_PROGRAMS)
+
+NATIVE_TESTS	+= $(SELFTEST_BOTH:%=build/selftests/%)
 
 # The harness declares a fixture's functions nowhere.
 SELFTEST_HARNESS := build/obj/selftests/harness

@@ -2,6 +2,8 @@
 /*
  * The anonymous backend's own: configuration, limits, trimming by whoever comes along,
  * threads that allocate all sizes.
+ *
+ * checkpatch: MACRO_ARG_REUSE: FIELD() makes rows of a table
  */
 #include <errno.h>
 #include <pthread.h>
