@@ -29,7 +29,7 @@ $(USERLIB_STATIC): $(USERLIB_OBJS)
 $(USERLIB_SHARED): $(USERLIB_OBJS) userlib/libbufpool.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(USERLIB_SONAME) \
 		-Wl,--version-script=userlib/libbufpool.map -Wl,-z,defs \
-		-Wl,-z,relro,-z,now $(USERLIB_OBJS) -o $@
+		-Wl,-z,relro,-z,now $(USERLIB_OBJS) -pthread -o $@
 
 build/lib/$(USERLIB_SONAME): $(USERLIB_SHARED)
 	ln -sf $(<F) $@

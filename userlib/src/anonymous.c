@@ -624,7 +624,7 @@ static char *map_range(const struct layout *l)
 
 	if (whole > PTRDIFF_MAX)
 		return NULL;
-	map = mmap(NULL, whole, PROT_READ | PROT_WRITE,
+	map = mmap(NULL, whole, PROT_NONE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
 		return NULL;
@@ -632,6 +632,13 @@ static char *map_range(const struct layout *l)
 	if (start != map)
 		munmap(map, (size_t)(start - map));
 	munmap(start + l->end, (size_t)(map + whole - (start + l->end)));
+
+	/* After mlockall(MCL_FUTURE) access would populate all of it. */
+	munlock(start, l->end);
+	if (mprotect(start, l->end, PROT_READ | PROT_WRITE)) {
+		munmap(start, l->end);
+		return NULL;
+	}
 
 	/* The device's mapping is not inherited either, and in no core dump. */
 	madvise(start, l->end, MADV_DONTFORK);

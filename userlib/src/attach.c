@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /* The anonymous backend's memory: populated, given back. */
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "anonymous.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE	23
+#endif
+/* For what the program has locked into memory; since 5.18. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED	24
 #endif
 
 /*
@@ -73,11 +78,14 @@ int bufpool_attach(struct bufpool_anonymous *anon, const struct slot_ref *ref,
 	return err;
 }
 
-/* Give memory back. */
+/* Give memory back; or zero it at least, since who gets it next takes it for new. */
 void bufpool_drop(struct bufpool_anonymous *anon, uint32_t index,
 		  uint32_t pages)
 {
 	size_t bytes = (size_t)pages << anon->bp->page_shift;
+	char *start = slot_address(anon->bp, index);
 
-	madvise(slot_address(anon->bp, index), bytes, MADV_DONTNEED);
+	if (madvise(start, bytes, MADV_DONTNEED) && errno == EINVAL &&
+	    madvise(start, bytes, MADV_DONTNEED_LOCKED))
+		memset(start, 0, bytes);
 }

@@ -281,30 +281,64 @@ uint64_t bufpool_release(struct bufpool_anonymous *anon, uint64_t want,
 	return pages;
 }
 
-/* The slot that has been weak for longest; false if none is. */
-static bool oldest_weak(struct bufpool_anonymous *anon, struct slot_ref *oldest)
+/* Insert into a list by age, the oldest first, that has room for @max. */
+static unsigned int insert_by_age(struct slot_ref *refs, uint32_t *ages,
+				  unsigned int nr, unsigned int max,
+				  const struct slot_ref *ref, uint32_t age)
+{
+	unsigned int at;
+
+	if (nr == max && age <= ages[nr - 1])
+		return nr;
+	if (nr < max)
+		nr++;
+	for (at = nr - 1; at && ages[at - 1] < age; at--) {
+		refs[at] = refs[at - 1];
+		ages[at] = ages[at - 1];
+	}
+	refs[at] = *ref;
+	ages[at] = age;
+	return nr;
+}
+
+/* The slots that have been weak for longest, @max at most, the oldest first. */
+static unsigned int oldest_weak(struct bufpool_anonymous *anon,
+				struct slot_ref *refs, unsigned int max)
 {
 	struct bufpool *bp = anon->bp;
-	uint32_t now = load_relaxed(&pool_depot(bp)->weak_clock);
-	uint32_t most = 0, age, index = 0;
+	uint32_t now = load_relaxed(&pool_depot(bp)->weak_clock), index = 0;
+	uint32_t ages[BATCH];
+	unsigned int nr = 0;
 	struct slot_ref ref;
-	bool found = false;
 
-	while ((index = bufpool_span_next_slot(anon, index)) < bp->nr_pages) {
+	for (; (index = bufpool_span_next_slot(anon, index)) < bp->nr_pages;
+	     index++) {
 		const struct bufpool_slot *slot = &bp->slots[index];
 
-		if (bufpool_slot_find(anon, index++, &ref) &&
+		if (bufpool_slot_find(anon, index, &ref) &&
 		    load_relaxed(&slot->state) ==
-		    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_WEAK, ref.class)) {
-			age = now - load_relaxed(&slot->depth);
-			if (!found || age > most) {
-				*oldest = ref;
-				most = age;
-				found = true;
-			}
-		}
+		    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_WEAK, ref.class))
+			nr = insert_by_age(refs, ages, nr, max, &ref,
+					   now - load_relaxed(&slot->depth));
 	}
-	return found;
+	return nr;
+}
+
+/* Take a weak slot, unless the program has just made it strong. */
+static bool take_weak(struct bufpool_anonymous *anon, const struct slot_ref *ref)
+{
+	struct bufpool *bp = anon->bp;
+	__u32 weak = BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_WEAK, ref->class);
+	__u32 taken = BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_TAKEN, ref->class);
+
+	/* Acquire: what the program wrote there comes before its removal. */
+	if (!__atomic_compare_exchange_n(&bp->slots[ref->index].state, &weak,
+					 taken, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_ACQUIRE))
+		return false;
+	__atomic_fetch_sub(&pool_depot(bp)->nr_weak, 1, __ATOMIC_RELAXED);
+	anon->held[ref->index] = HELD_TAKEN | HELD_LEAVING;
+	return true;
 }
 
 /* Take weak buffers, those first that have been weak for longest. */
@@ -312,27 +346,23 @@ uint64_t bufpool_release_weak(struct bufpool_anonymous *anon, uint64_t want)
 {
 	struct bufpool_stacks *depot = pool_depot(anon->bp);
 	struct batch batch = { .anon = anon };
-	struct slot_ref ref;
+	struct slot_ref refs[BATCH];
 	uint64_t pages = 0;
-	__u32 weak;
+	unsigned int nr, i;
 
-	while (pages < want && load_relaxed(&depot->nr_weak) > 0 &&
-	       oldest_weak(anon, &ref)) {
-		weak = BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_WEAK, ref.class);
-		/* Acquire: what the program wrote there comes before its removal. */
-		if (!__atomic_compare_exchange_n(&anon->bp->slots[ref.index].state,
-						 &weak,
-						 BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_TAKEN,
-								    ref.class),
-						 false, __ATOMIC_ACQ_REL,
-						 __ATOMIC_ACQUIRE))
-			continue;
-		__atomic_fetch_sub(&depot->nr_weak, 1, __ATOMIC_RELAXED);
-		anon->held[ref.index] = HELD_TAKEN | HELD_LEAVING;
-		batch_add(&batch, &ref);
-		pages += ref.pages;
+	while (pages < want && load_relaxed(&depot->nr_weak) > 0) {
+		nr = oldest_weak(anon, refs, BATCH);
+		if (!nr)
+			break;
+		for (i = 0; i < nr && pages < want; i++) {
+			if (!take_weak(anon, &refs[i]))
+				continue;
+			batch_add(&batch, &refs[i]);
+			pages += refs[i].pages;
+		}
+		/* The lock is dropped only when the list has been seen to. */
+		batch_flush(&batch);
 	}
-	batch_flush(&batch);
 	anon->count[COUNT_RECLAIMED] += pages;
 	return pages;
 }

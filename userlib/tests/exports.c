@@ -22,6 +22,15 @@ static const char *const internal[] = {
 	"bufpool_walk_live", "bufpool_leaks_open", "bufpool_leaks_close",
 	"bufpool_leaks_record", "bufpool_leaks_forget",
 	"bufpool_strengthen_for", "bufpool_free_request",
+	"bufpool_anonymous_create", "bufpool_anonymous_corrupted",
+	"bufpool_config_read", "bufpool_config_effective",
+	"bufpool_config_publish", "bufpool_slot_reserve",
+	"bufpool_slot_unreserve", "bufpool_slot_find", "bufpool_slot_set",
+	"bufpool_slot_clear", "bufpool_span_next_slot", "bufpool_attach",
+	"bufpool_drop", "bufpool_idle_pages", "bufpool_detach",
+	"bufpool_release", "bufpool_release_weak", "bufpool_reclaim",
+	"bufpool_enforce", "bufpool_trim_arm", "bufpool_trim",
+	"bufpool_trim_is_due",
 };
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))

@@ -242,6 +242,33 @@ static void test_mappings(void)
 	bufpool_destroy(bp);
 }
 
+/* What the program has locked goes back all the same, and is zero after that. */
+static void test_locked(void)
+{
+	struct bufpool_config cfg = config((uint64_t)1 << 30);
+	char *buf;
+
+	cfg.max_pooled_bytes = 0;
+	bp = pool(&cfg);
+	buf = bufpool_alloc(bp, 64 * KIB, 0);
+	require(buf && !mlock(buf, 64 * KIB));
+	memset(buf, 1, 64 * KIB);
+	bufpool_free(bp, buf);
+	check(memory_resident(bp) == 0, "a locked buffer's memory goes");
+	require(bufpool_alloc(bp, 64 * KIB, 0) == buf);
+	check(all_zero(buf, 64 * KIB), "and what comes instead is zero");
+	bufpool_destroy(bp);
+
+	if (mlockall(MCL_FUTURE)) {
+		tap_skip("a program that locks all it maps", "may not lock");
+		return;
+	}
+	bp = pool(&cfg);
+	check(memory_resident(bp) == 0, "a program that locks all it maps");
+	bufpool_destroy(bp);
+	require(!munlockall());
+}
+
 static void test_address_space(void)
 {
 	struct bufpool_config cfg = config((uint64_t)4 << 30);
@@ -284,6 +311,7 @@ int main(void)
 	test_huge();
 	test_no_faults();
 	test_mappings();
+	test_locked();
 	test_address_space();
 	return tap_end();
 }
