@@ -3,6 +3,10 @@
  * libbufpool: pools of large buffers that are mapped, faulted in and ready, and
  * that go back to the kernel when somebody else needs the memory.
  *
+ * A pool's memory is /dev/bufpool's, or where a program cannot open that, anonymous
+ * memory of its own; bufpool_backend() tells which, and its manual page what is
+ * different then.  BUFPOOL_BACKEND=device or =anonymous in the environment forces one.
+ *
  * A pool belongs to the process that created it.  Unless a function says
  * otherwise, any number of threads may call it at the same time on the same
  * pool, and none of them sets errno unless it fails.  The library keeps no
@@ -59,14 +63,17 @@ int bufpool_config_init(struct bufpool_config *cfg, enum bufpool_preset preset);
  *	and with any field changed after that; copied.  NULL: every field
  *	follows the device
  *
- * Opens /dev/bufpool (close-on-exec) and maps the pool's address range, about
- * twice pool_limit_bytes of address space and, to begin with, no memory.
+ * Opens /dev/bufpool (close-on-exec), or goes without it if the process cannot, and
+ * maps the pool's address range, about twice pool_limit_bytes of address space
+ * and, to begin with, no memory.
  *
  * Return: the pool, to be given to bufpool_destroy(); or NULL and errno:
- * ENOENT or ENODEV no such device, ENODEV also if it speaks another version of
- * the ABI, EACCES no permission for it, EINVAL a value in @cfg is out of range
- * or @cfg was not initialized (its size is 0), ENOMEM no memory or no address
- * space for the range, EMFILE or ENFILE no file descriptor left.
+ * EINVAL a value in @cfg is out of range, @cfg was not initialized (its size is
+ * 0), or BUFPOOL_BACKEND names no backend, E2BIG @cfg sets a field that is not
+ * known here, ENOMEM no memory or no address space for the range, ENODEV the device
+ * speaks another version of the ABI, EMFILE or ENFILE no file descriptor left; and
+ * with BUFPOOL_BACKEND=device ENOENT or ENODEV no such device, EACCES no
+ * permission for it.
  */
 struct bufpool *bufpool_create(const struct bufpool_config *cfg);
 
@@ -312,7 +319,7 @@ void bufpool_scope_end(struct bufpool_scope *scope);
  * bufpool_backend - where a pool's memory comes from
  * @bp: the pool
  *
- * Return: "device".  A string constant.
+ * Return: "device" or "anonymous".  A string constant.
  */
 const char *bufpool_backend(const struct bufpool *bp);
 
