@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -286,31 +285,6 @@ static void test_trim_late(void)
 	bufpool_destroy(bp);
 }
 
-/* Populating fails as it does when there is no memory; nobody else's is touched. */
-static void test_no_memory(void)
-{
-	struct bufpool_config cfg = config(64 * MIB);
-	char *buf, *idle;
-	uint64_t before;
-
-	bp = pool(&cfg);
-	idle = bufpool_alloc(bp, 64 * KIB, 0);
-	require(idle);
-	before = stats().attached_bytes;
-	/* The highest slots of 4 MiB have no address any more. */
-	require(!munmap(bp->data + ((size_t)bp->nr_pages << bp->page_shift) -
-			8 * MIB, 8 * MIB));
-	bufpool_free(bp, idle);
-	errno = 0;
-	check(!bufpool_alloc(bp, 4 * MIB, 0) && errno == ENOMEM,
-	      "no memory: ENOMEM");
-	check(stats().reclaimed_bytes == before && stats().attached_bytes == 0,
-	      "the pool's idle memory was given up before that");
-	buf = bufpool_alloc(bp, 64 * KIB, 0);
-	check(buf && stats().attached_bytes == 64 * KIB, "and nothing else");
-	bufpool_destroy(bp);
-}
-
 /*
  * Threads and buffers of all sizes, against a limit that they hit, with stamps all
  * over each buffer.
@@ -517,7 +491,6 @@ int main(void)
 	test_config();
 	test_follow();
 	test_trim();
-	test_no_memory();
 	test_threads(false);
 	test_threads(true);
 	test_limit_race();

@@ -4,9 +4,13 @@
  * out, gone when it is given back, and never more than was counted.
  */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -269,6 +273,120 @@ static void test_locked(void)
 	require(!munlockall());
 }
 
+/*
+ * From here on madvise() with @advice fails with @err, as on an older kernel or one
+ * without memory.  False if there is no way to have that.
+ */
+static bool fail_madvise(uint32_t advice, uint32_t err)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_madvise, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, advice, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | err),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {
+		.len = ARRAY_SIZE(filter), .filter = filter,
+	};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+/* Run @act in a child; returns what it does, and -1 if it did not return. */
+static int in_child(int (*act)(void))
+{
+	int status;
+	pid_t child = fork();
+
+	require(child >= 0);
+	if (child == 0)
+		_exit(act());
+	require(waitpid(child, &status, 0) == child);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+enum { NOT_SO, SO, NO_FILTER };
+
+static int without_populate(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	char *buf;
+
+	if (!fail_madvise(23, EINVAL))
+		return NO_FILTER;
+	bp = pool(&cfg);
+	buf = bufpool_alloc(bp, 3 * MIB + 1, 0);
+	return buf && memory_resident(bp) >= 3 * MIB + page &&
+	       all_zero(buf, 3 * MIB) ? SO : NOT_SO;
+}
+
+static int without_memory(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+	char *live, *large;
+	bool refused;
+
+	bp = pool(&cfg);
+	live = bufpool_alloc(bp, page, 0);
+	large = bufpool_alloc(bp, 9 * MIB, 0);
+	bufpool_free(bp, bufpool_alloc(bp, 1 * MIB, 0));
+	require(live && large);
+	bufpool_free(bp, large);
+	if (!fail_madvise(23, ENOMEM))
+		return NO_FILTER;
+	errno = 0;
+	/* A kept one cannot be made bigger, and goes to help. */
+	refused = !bufpool_alloc(bp, 10 * MIB, 0) && errno == ENOMEM;
+	if (stats().attached_bytes > 10 * MIB)
+		return NOT_SO;
+	errno = 0;
+	refused = refused && !bufpool_alloc(bp, 10 * MIB, 0) && errno == ENOMEM;
+	return refused && stats().reclaimed_bytes >= 1 * MIB &&
+	       memory_resident(bp) == stats().attached_bytes &&
+	       bufpool_usable_size(bp, live) == page ? SO : NOT_SO;
+}
+
+static int without_huge_pages(void)
+{
+	struct bufpool_config cfg = config(64 * MIB);
+
+	if (!fail_madvise(MADV_HUGEPAGE, EINVAL))
+		return NO_FILTER;
+	bp = pool(&cfg);
+	return bufpool_alloc(bp, 8 * MIB, 0) && huge_pages() == 0 &&
+	       memory_resident(bp) == 8 * MIB ? SO : NOT_SO;
+}
+
+static void test_kernels(void)
+{
+	static const struct {
+		const char *name;
+		int (*act)(void);
+	} kernels[] = {
+		{ "without MADV_POPULATE_WRITE: touched by hand",
+		  without_populate },
+		{ "without memory: ENOMEM, idle memory given up, all consistent",
+		  without_memory },
+		{ "without transparent huge pages: small ones",
+		  without_huge_pages },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(kernels); i++) {
+		int seen = in_child(kernels[i].act);
+
+		if (seen == NO_FILTER)
+			tap_skip(kernels[i].name, "no seccomp filters");
+		else
+			check(seen == SO, "%s", kernels[i].name);
+	}
+}
+
 static void test_address_space(void)
 {
 	struct bufpool_config cfg = config((uint64_t)4 << 30);
@@ -312,6 +430,7 @@ int main(void)
 	test_no_faults();
 	test_mappings();
 	test_locked();
+	test_kernels();
 	test_address_space();
 	return tap_end();
 }
