@@ -76,17 +76,18 @@ typedef unsigned long (*bufpool_shrink_fn)(struct shrinker *shrinker,
  * from bufpool_shrinker_start() on here.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
-static inline struct shrinker *bufpool_shrinker_alloc(bufpool_shrink_fn count,
-						      bufpool_shrink_fn scan)
+static inline struct shrinker *
+bufpool_shrinker_alloc(unsigned int flags, const char *name,
+		       bufpool_shrink_fn count, bufpool_shrink_fn scan)
 {
 	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
 
 	if (!shrinker)
 		return NULL;
-	shrinker->flags = SHRINKER_NUMA_AWARE | SHRINKER_MEMCG_AWARE;
+	shrinker->flags = flags;
 	shrinker->count_objects = count;
 	shrinker->scan_objects = scan;
-	if (register_shrinker(shrinker, "bufpool")) {
+	if (register_shrinker(shrinker, "%s", name)) {
 		kfree(shrinker);
 		return NULL;
 	}
@@ -103,12 +104,11 @@ static inline void bufpool_shrinker_free(struct shrinker *shrinker)
 	kfree(shrinker);
 }
 #else
-static inline struct shrinker *bufpool_shrinker_alloc(bufpool_shrink_fn count,
-						      bufpool_shrink_fn scan)
+static inline struct shrinker *
+bufpool_shrinker_alloc(unsigned int flags, const char *name,
+		       bufpool_shrink_fn count, bufpool_shrink_fn scan)
 {
-	struct shrinker *shrinker = shrinker_alloc(SHRINKER_NUMA_AWARE |
-						   SHRINKER_MEMCG_AWARE,
-						   "bufpool");
+	struct shrinker *shrinker = shrinker_alloc(flags, "%s", name);
 
 	if (!shrinker)
 		return NULL;

@@ -257,7 +257,9 @@ int __init bufpool_shrink_init(void)
 {
 	int err;
 
-	shrinker = bufpool_shrinker_alloc(shrink_count, shrink_scan);
+	shrinker = bufpool_shrinker_alloc(SHRINKER_NUMA_AWARE |
+					  SHRINKER_MEMCG_AWARE, "bufpool",
+					  shrink_count, shrink_scan);
 	if (!shrinker)
 		return -ENOMEM;
 	err = list_lru_init_memcg(&bufpool_lru, shrinker);
