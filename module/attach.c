@@ -76,22 +76,29 @@ static unsigned int fitting_order(pgoff_t pgoff, pgoff_t end, unsigned int max)
  * short of the OOM killer: the caller can be told -ENOMEM.  Anything larger is
  * only worth having if it is to be had easily.
  */
-static int attach_folio(struct address_space *mapping, pgoff_t pgoff,
-			unsigned int order)
+static int attach_folio(struct bufpool *pool, pgoff_t pgoff, unsigned int order)
 {
+	struct address_space *mapping = pool->inode->i_mapping;
 	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_ZERO | __GFP_NOWARN |
 		    (order ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL);
 	struct folio *folio;
+	bool reserve = false;
 	int err;
 
-	folio = folio_alloc(gfp, order);
+	if (order == BUFPOOL_HUGE_ORDER)
+		folio = bufpool_reserve_alloc(pool, gfp, &reserve);
+	else
+		folio = folio_alloc(gfp, order);
 	if (!folio)
 		return -ENOMEM;
 	__folio_mark_uptodate(folio);
 	err = filemap_add_folio(mapping, folio, pgoff, gfp & ~__GFP_ZERO);
 	if (!err)
 		folio_unlock(folio);
-	folio_put(folio);
+	if (reserve)
+		bufpool_reserve_settle(pool, folio, err);
+	else
+		folio_put(folio);
 	return err;
 }
 
@@ -108,7 +115,6 @@ static int attach_folio(struct address_space *mapping, pgoff_t pgoff,
  */
 int bufpool_attach(struct bufpool *pool, u32 index, u32 pages)
 {
-	struct address_space *mapping = pool->inode->i_mapping;
 	pgoff_t start = bufpool_pgoff(pool, index);
 	pgoff_t end = start + pages, pgoff = start;
 	unsigned int max = MAX_ATTACH_ORDER;
@@ -122,7 +128,7 @@ int bufpool_attach(struct bufpool *pool, u32 index, u32 pages)
 			err = -EINTR;
 			break;
 		}
-		err = attach_folio(mapping, pgoff, order);
+		err = attach_folio(pool, pgoff, order);
 		if (err && !order)
 			break;
 		if (err) {

@@ -36,6 +36,8 @@
  *
  *	bufpool_settings_lock	the device's settings; held while every pool
  *				that follows them is told
+ *	reserve_set_lock	the reserve's size and its thread; nothing but
+ *				reserve_lock inside
  *	mmap_lock		taken by the fault that populates a buffer, and
  *				held around ->mmap, ->fault and ->close
  *	pool->lock		spans, slots, the pool's configuration, the
@@ -45,6 +47,7 @@
  *				user memory
  *	bufpool_pools.xa_lock	the list of pools; a leaf
  *	trim_lock		when the trim worker is due; a leaf
+ *	reserve_lock		the reserve's folios and their number; a leaf
  *	bufpool_lru's locks	the shrinker's list; leaves
  *	page cache locks	i_mmap_rwsem, folio lock, i_pages lock
  *
@@ -65,6 +68,7 @@
 #include <linux/bits.h>
 #include <linux/bufpool.h>
 #include <linux/fs.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/refcount.h>
@@ -78,7 +82,9 @@
 #define BUFPOOL_SPAN_PAGES	(BUFPOOL_SPAN_SIZE >> PAGE_SHIFT)
 
 /* From this size up, slots are aligned to it, so that a PMD can map them. */
-#define BUFPOOL_HUGE_PAGES	(SZ_2M >> PAGE_SHIFT)
+#define BUFPOOL_HUGE_BYTES	SZ_2M
+#define BUFPOOL_HUGE_PAGES	(BUFPOOL_HUGE_BYTES >> PAGE_SHIFT)
+#define BUFPOOL_HUGE_ORDER	ilog2(BUFPOOL_HUGE_PAGES)
 
 /* A link is 32 bits, and the data range twice the limit and some. */
 #define BUFPOOL_MAX_PAGES	BIT_ULL(30)
@@ -119,6 +125,8 @@ enum bufpool_counter {
 	BUFPOOL_RECLAIMED,		/* pages */
 	BUFPOOL_LIMIT_HITS,
 	BUFPOOL_CORRUPTIONS,
+	BUFPOOL_RESERVE_HITS,
+	BUFPOOL_RESERVE_MISSES,
 	BUFPOOL_NR_COUNTERS,
 };
 
@@ -339,6 +347,20 @@ void bufpool_lru_del(struct bufpool *pool);
 int bufpool_shrink_init(void);
 void bufpool_shrink_stop(void);
 void bufpool_shrink_exit(void);
+
+/* reserve.c */
+struct bufpool_reserve {
+	u64	bytes;		/* what it is to hold */
+	u64	held_bytes;	/* what it holds */
+	u64	refilled;	/* folios it was given */
+};
+
+struct folio *bufpool_reserve_alloc(struct bufpool *pool, gfp_t gfp, bool *taken);
+void bufpool_reserve_settle(struct bufpool *pool, struct folio *folio, int err);
+int bufpool_reserve_set(u64 bytes);
+void bufpool_reserve_show(struct bufpool_reserve *st);
+int bufpool_reserve_init(void);
+void bufpool_reserve_exit(void);
 
 /* sysfs.c */
 extern const struct attribute_group *bufpool_groups[];

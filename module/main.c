@@ -152,9 +152,13 @@ static int __init bufpool_init(void)
 	err = bufpool_worker_init();
 	if (err)
 		goto destroy_cache;
-	err = bufpool_shrink_init();
+	/* First, so that reclaim comes to the reserve before it comes to buffers. */
+	err = bufpool_reserve_init();
 	if (err)
 		goto worker_exit;
+	err = bufpool_shrink_init();
+	if (err)
+		goto reserve_exit;
 	bufpool_mnt = kern_mount(&bufpool_fs_type);
 	if (IS_ERR(bufpool_mnt)) {
 		err = PTR_ERR(bufpool_mnt);
@@ -170,6 +174,8 @@ unmount:
 shrink_exit:
 	bufpool_shrink_stop();
 	bufpool_shrink_exit();
+reserve_exit:
+	bufpool_reserve_exit();
 worker_exit:
 	bufpool_worker_exit();
 destroy_cache:
@@ -188,6 +194,7 @@ static void __exit bufpool_exit(void)
 	bufpool_shrink_stop();
 	bufpool_worker_exit();
 	bufpool_shrink_exit();
+	bufpool_reserve_exit();
 	kern_unmount(bufpool_mnt);
 	kmem_cache_destroy(bufpool_cache);
 	WARN_ON_ONCE(!xa_empty(&bufpool_pools));

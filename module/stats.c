@@ -71,6 +71,8 @@ static void fill_counters(struct bufpool_stats *st, atomic64_t *count)
 		atomic64_read(&count[BUFPOOL_RECLAIMED]) << PAGE_SHIFT;
 	st->limit_hits = atomic64_read(&count[BUFPOOL_LIMIT_HITS]);
 	st->corruptions = atomic64_read(&count[BUFPOOL_CORRUPTIONS]);
+	st->reserve_hits = atomic64_read(&count[BUFPOOL_RESERVE_HITS]);
+	st->reserve_misses = atomic64_read(&count[BUFPOOL_RESERVE_MISSES]);
 }
 
 /* What is in the file and is no buffer; too little while one is being attached. */
@@ -158,6 +160,8 @@ void bufpool_show_fdinfo(struct seq_file *m, struct file *file)
 	SHOW(st, reclaimed_bytes);
 	SHOW(st, limit_hits);
 	SHOW(st, corruptions);
+	SHOW(st, reserve_hits);
+	SHOW(st, reserve_misses);
 	SHOW(cfg, max_pooled_bytes);
 	SHOW(cfg, large_threshold_bytes);
 	SHOW(cfg, max_retained_bytes);

@@ -90,6 +90,47 @@ static ssize_t total_limit_bytes_store(struct device *dev,
 }
 static DEVICE_ATTR_RW(total_limit_bytes);
 
+static ssize_t reserve_bytes_show(struct device *dev,
+				  struct device_attribute *attr, char *buf)
+{
+	struct bufpool_reserve st;
+
+	bufpool_reserve_show(&st);
+	return sysfs_emit(buf, "%llu\n", st.bytes);
+}
+
+static ssize_t reserve_bytes_store(struct device *dev,
+				   struct device_attribute *attr,
+				   const char *buf, size_t count)
+{
+	u64 value;
+
+	if (kstrtou64(buf, 10, &value))
+		return -EINVAL;
+	return bufpool_reserve_set(value) ?: count;
+}
+static DEVICE_ATTR_RW(reserve_bytes);
+
+static ssize_t reserve_held_bytes_show(struct device *dev,
+				       struct device_attribute *attr, char *buf)
+{
+	struct bufpool_reserve st;
+
+	bufpool_reserve_show(&st);
+	return sysfs_emit(buf, "%llu\n", st.held_bytes);
+}
+static DEVICE_ATTR_RO(reserve_held_bytes);
+
+static ssize_t reserve_refilled_show(struct device *dev,
+				     struct device_attribute *attr, char *buf)
+{
+	struct bufpool_reserve st;
+
+	bufpool_reserve_show(&st);
+	return sysfs_emit(buf, "%llu\n", st.refilled);
+}
+static DEVICE_ATTR_RO(reserve_refilled);
+
 static ssize_t preset_show(struct device *dev, struct device_attribute *attr,
 			   char *buf)
 {
@@ -165,6 +206,8 @@ COUNTER(shrunk_bytes);
 COUNTER(reclaimed_bytes);
 COUNTER(limit_hits);
 COUNTER(corruptions);
+COUNTER(reserve_hits);
+COUNTER(reserve_misses);
 
 static struct attribute *bufpool_attrs[] = {
 	&dev_attr_preset.attr,
@@ -176,6 +219,7 @@ static struct attribute *bufpool_attrs[] = {
 	&dev_attr_pool_limit_bytes.attr,
 	&dev_attr_alloc_limit_bytes.attr,
 	&dev_attr_total_limit_bytes.attr,
+	&dev_attr_reserve_bytes.attr,
 	&dev_attr_trim_period_ms.attr,
 	&dev_attr_trim_percent.attr,
 	&dev_attr_release_retained.attr,
@@ -196,6 +240,10 @@ static struct attribute *bufpool_attrs[] = {
 	&dev_attr_reclaimed_bytes.attr,
 	&dev_attr_limit_hits.attr,
 	&dev_attr_corruptions.attr,
+	&dev_attr_reserve_held_bytes.attr,
+	&dev_attr_reserve_hits.attr,
+	&dev_attr_reserve_misses.attr,
+	&dev_attr_reserve_refilled.attr,
 	NULL
 };
 

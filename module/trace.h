@@ -125,6 +125,28 @@ TRACE_EVENT(bufpool_limit,
 		  __entry->pool, __entry->bytes, __entry->err)
 );
 
+DECLARE_EVENT_CLASS(bufpool_reserve,
+	TP_PROTO(int nid, unsigned long pages),
+	TP_ARGS(nid, pages),
+	TP_STRUCT__entry(
+		__field(int, nid)
+		__field(unsigned long, pages)
+	),
+	TP_fast_assign(
+		__entry->nid = nid;
+		__entry->pages = pages;
+	),
+	TP_printk("node=%d pages=%lu", __entry->nid, __entry->pages)
+);
+
+DEFINE_EVENT(bufpool_reserve, bufpool_reserve_refill,
+	TP_PROTO(int nid, unsigned long pages), TP_ARGS(nid, pages)
+);
+
+DEFINE_EVENT(bufpool_reserve, bufpool_reserve_shrink,
+	TP_PROTO(int nid, unsigned long pages), TP_ARGS(nid, pages)
+);
+
 #endif /* BUFPOOL_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH

@@ -302,7 +302,9 @@ static inline uint32_t class_of(uint64_t bytes)
 	row(shrunk_bytes, true)			\
 	row(reclaimed_bytes, true)		\
 	row(limit_hits, true)			\
-	row(corruptions, true)
+	row(corruptions, true)			\
+	row(reserve_hits, true)			\
+	row(reserve_misses, true)
 
 /* --- sysfs --- */
 
@@ -379,6 +381,7 @@ static const char * const preset_settings[] = {
 
 static const char * const limit_settings[] = {
 	"pool_limit_bytes", "alloc_limit_bytes", "total_limit_bytes",
+	"reserve_bytes",
 };
 
 #define NR_PRESET_SETTINGS	ARRAY_SIZE(preset_settings)

@@ -23,12 +23,13 @@ static const struct {
 	{ "pool_limit_bytes", 300 * MiB, 1 * MiB, "9223372036854775808" },
 	{ "alloc_limit_bytes", 30 * MiB, 1 * MiB, NULL },
 	{ "total_limit_bytes", 900 * MiB, 1 * MiB, NULL },
+	{ "reserve_bytes", 4 * MiB, 0, "4398046511105" },
 	{ "trim_period_ms", 5000, 0, "86400001" },
 	{ "trim_percent", 33, 100, "101" },
 };
 
 static const char * const counters[] = {
-	"pools",
+	"pools", "reserve_held_bytes", "reserve_refilled",
 #define NAME(name, cumulative) #name,
 	POOL_COUNTERS(NAME)
 };

@@ -343,6 +343,9 @@ struct bufpool_release {
  *	memory, or because a limit was lowered
  * @limit_hits: allocations that failed at a limit
  * @corruptions: nonsense found on the stacks
+ * @reserve_hits: PMD-sized folios that came from the device's reserve
+ * @reserve_misses: those that the reserve had none for; not counted while
+ *	reserve_bytes is 0
  */
 struct bufpool_stats {
 	__u32 size;
@@ -364,6 +367,8 @@ struct bufpool_stats {
 	__u64 reclaimed_bytes;
 	__u64 limit_hits;
 	__u64 corruptions;
+	__u64 reserve_hits;
+	__u64 reserve_misses;
 };
 
 #define BUFPOOL_IOC_MAGIC		0xBF
