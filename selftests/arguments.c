@@ -10,15 +10,19 @@ static const struct {
 	const char *name;
 	unsigned long cmd;
 	uint32_t size;
+	uint32_t first;		/* size when it was first published, if less */
 } calls[] = {
-	{ "SETUP", BUFPOOL_IOC_SETUP, sizeof(struct bufpool_setup) },
-	{ "ALLOC", BUFPOOL_IOC_ALLOC, sizeof(struct bufpool_alloc) },
-	{ "FREE", BUFPOOL_IOC_FREE, sizeof(struct bufpool_free) },
+	{ "SETUP", BUFPOOL_IOC_SETUP, sizeof(struct bufpool_setup), 0 },
+	{ "ALLOC", BUFPOOL_IOC_ALLOC, sizeof(struct bufpool_alloc), 0 },
+	{ "FREE", BUFPOOL_IOC_FREE, sizeof(struct bufpool_free), 0 },
 	{ "RELEASE_RETAINED", BUFPOOL_IOC_RELEASE_RETAINED,
-	  sizeof(struct bufpool_release) },
-	{ "GET_CONFIG", BUFPOOL_IOC_GET_CONFIG, sizeof(struct bufpool_config) },
-	{ "SET_CONFIG", BUFPOOL_IOC_SET_CONFIG, sizeof(struct bufpool_config) },
-	{ "STATS", BUFPOOL_IOC_STATS, sizeof(struct bufpool_stats) },
+	  sizeof(struct bufpool_release), 0 },
+	{ "GET_CONFIG", BUFPOOL_IOC_GET_CONFIG, sizeof(struct bufpool_config),
+	  0 },
+	{ "SET_CONFIG", BUFPOOL_IOC_SET_CONFIG, sizeof(struct bufpool_config),
+	  0 },
+	{ "STATS", BUFPOOL_IOC_STATS, sizeof(struct bufpool_stats),
+	  offsetof(struct bufpool_stats, reserve_hits) },
 };
 
 #define NR_CALLS	ARRAY_SIZE(calls)
@@ -101,17 +105,44 @@ TEST_F(arguments, good_ones_are_good)
 
 TEST_F(arguments, too_small)
 {
-	uint32_t size;
+	uint32_t size, first;
 	size_t i;
 	int fd;
 
 	for (i = 0; i < NR_CALLS; i++) {
 		fd = good_argument(&self->p, &self->cfg, i, &self->arg);
-		for (size = 0; size < calls[i].size; size += 4) {
+		first = calls[i].first ? calls[i].first : calls[i].size;
+		for (size = 0; size < first; size += 4) {
 			self->arg.size = size;
 			EXPECT_EQ(-EINVAL, pool_ioctl(fd, calls[i].cmd,
 						      &self->arg)) {
 				TH_LOG("%s of %u bytes", calls[i].name, size);
+			}
+		}
+	}
+}
+
+/* An older program gets what it knows of, and nothing is written behind that. */
+TEST_F(arguments, older)
+{
+	uint32_t size, i;
+	size_t k;
+	int fd;
+
+	for (k = 0; k < NR_CALLS; k++) {
+		if (!calls[k].first)
+			continue;
+		for (size = calls[k].first; size < calls[k].size; size += 8) {
+			fd = good_argument(&self->p, &self->cfg, k, &self->arg);
+			memset(self->arg.bytes + size, 0xa5,
+			       sizeof(self->arg) - size);
+			self->arg.size = size;
+			EXPECT_EQ(0, pool_ioctl(fd, calls[k].cmd, &self->arg)) {
+				TH_LOG("%s of %u bytes", calls[k].name, size);
+			}
+			EXPECT_EQ(size, self->arg.size);
+			for (i = size; i < sizeof(self->arg); i++) {
+				ASSERT_EQ(0xa5, self->arg.bytes[i]);
 			}
 		}
 	}
