@@ -29,25 +29,6 @@ static bool have_thp(void)
 	return !access("/sys/kernel/mm/transparent_hugepage", F_OK);
 }
 
-/* Bytes of the whole process's @field in smaps. */
-static uint64_t smaps_sum(const char *field)
-{
-	FILE *f = fopen("/proc/self/smaps", "re");
-	unsigned long long kib;
-	uint64_t sum = 0;
-	char line[512];
-	size_t len = strlen(field);
-
-	if (!f)
-		die("smaps: %s", strerror(errno));
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, field, len) && line[len] == ':' &&
-		    sscanf(line + len + 1, "%llu", &kib) == 1)
-			sum += kib * KiB;
-	fclose(f);
-	return sum;
-}
-
 static long minor_faults(void)
 {
 	struct rusage usage;

@@ -3,10 +3,7 @@
 #include "kselftest_harness.h"
 #include "pool.h"
 
-#include <sys/stat.h>
-
-#define CGROUP	"/sys/fs/cgroup"
-#define GROUP	CGROUP "/bufpool-selftest"
+#define GROUP	CGROUP "bufpool-selftest"
 
 FIXTURE(memcg) {
 	bool made;
@@ -16,10 +13,10 @@ FIXTURE_SETUP(memcg)
 {
 	char text[256];
 
-	if (read_file(CGROUP "/cgroup.controllers", text, sizeof(text)) < 0 ||
+	if (read_file(CGROUP "cgroup.controllers", text, sizeof(text)) < 0 ||
 	    !strstr(text, "memory"))
 		SKIP(return, "no cgroup2 memory controller");
-	ASSERT_EQ(0, write_file(CGROUP "/cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, write_file(CGROUP "cgroup.subtree_control", "+memory"));
 	if (mkdir(GROUP, 0755)) {
 		ASSERT_EQ(EEXIST, errno);
 	}
@@ -47,12 +44,7 @@ static void enter_group(void)
 
 static uint64_t group_value(const char *name)
 {
-	char path[128], text[64];
-
-	snprintf(path, sizeof(path), GROUP "/%s", name);
-	if (read_file(path, text, sizeof(text)) < 0)
-		die("%s", path);
-	return strtoull(text, NULL, 10);
+	return cgroup_value("bufpool-selftest", name);
 }
 
 static uint64_t group_event(const char *event)
@@ -66,9 +58,6 @@ static uint64_t group_event(const char *event)
 		die("no %s in memory.events", event);
 	return strtoull(at + strlen(event), NULL, 10);
 }
-
-/* Charges are batched by CPU: what memory.current shows may lag by this much. */
-#define SLACK	(4 * MiB)
 
 TEST_F(memcg, charged_while_attached)
 {
@@ -91,18 +80,18 @@ TEST_F(memcg, charged_while_attached)
 			check(small[i] > 0);
 		}
 		with = group_value("memory.current");
-		check(with + SLACK >= before + 48 * MiB);
-		check(with <= before + 48 * MiB + SLACK);
+		check(with + CGROUP_SLACK >= before + 48 * MiB);
+		check(with <= before + 48 * MiB + CGROUP_SLACK);
 		/* Idle memory is charged: it is in use, if by nobody. */
 		check(!pool_free(&p, offset));
 		idle = group_value("memory.current");
-		check(idle + SLACK >= before + 48 * MiB);
+		check(idle + CGROUP_SLACK >= before + 48 * MiB);
 		check(pool_release(&p) >= (int64_t)(32 * MiB));
 		after = group_value("memory.current");
-		check(after <= before + 16 * MiB + SLACK);
+		check(after <= before + 16 * MiB + CGROUP_SLACK);
 		pool_destroy(&p);
 		after = group_value("memory.current");
-		check(after <= before + SLACK);
+		check(after <= before + CGROUP_SLACK);
 	});
 	EXPECT_EQ(0, status);
 }
@@ -201,13 +190,13 @@ TEST_F(memcg, many_processes)
 			enter_group();
 			check(!pool_init(&p, &cfg));
 			check(pool_alloc(&p, 24 * MiB, 0, NULL) > 0);
-			check(group_value("memory.current") + SLACK >=
+			check(group_value("memory.current") + CGROUP_SLACK >=
 			      24 * MiB);
 		});
 		ASSERT_EQ(0, status);
 	}
 	/* Eight times 24 MiB came and went. */
-	EXPECT_GE(before + SLACK, group_value("memory.current"));
+	EXPECT_GE(before + CGROUP_SLACK, group_value("memory.current"));
 }
 
 TEST_HARNESS_MAIN

@@ -26,6 +26,7 @@
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <linux/bufpool.h>
@@ -497,6 +498,54 @@ static inline void shrink(void)
 		die("drop_caches: %s", strerror(errno));
 }
 
+/* --- control groups --- */
+
+#define CGROUP	"/sys/fs/cgroup/"
+
+static inline void cgroup_make(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), CGROUP "%s", name);
+	write_file(CGROUP "cgroup.subtree_control", "+memory");
+	if (mkdir(path, 0755))
+		die("%s: %s", path, strerror(errno));
+}
+
+static inline int cgroup_write(const char *name, const char *file,
+			       const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), CGROUP "%s/%s", name, file);
+	return write_file(path, text);
+}
+
+/* The number that a file of a group starts with. */
+static inline uint64_t cgroup_value(const char *name, const char *file)
+{
+	char path[128], text[64];
+
+	snprintf(path, sizeof(path), CGROUP "%s/%s", name, file);
+	if (read_file(path, text, sizeof(text)) < 0)
+		die("%s", path);
+	return strtoull(text, NULL, 10);
+}
+
+/* Charges are batched by CPU: what memory.current shows may lag by this much. */
+#define CGROUP_SLACK	(4 * MiB)
+
+/* A group that is offline but not empty of charges may still be removed. */
+static inline void cgroup_remove(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), CGROUP "%s", name);
+	while (rmdir(path))
+		if (errno != EBUSY)
+			die("%s: %s", path, strerror(errno));
+}
+
 /* --- contents --- */
 
 /* Every 512 bytes a word that depends on the place and on @stamp. */
@@ -540,6 +589,25 @@ static inline uint64_t next_random(uint64_t *state)
 	*state ^= *state >> 7;
 	*state ^= *state << 17;
 	return *state;
+}
+
+/* Bytes of the whole process's @field in smaps. */
+static inline uint64_t smaps_sum(const char *field)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long long kib;
+	uint64_t sum = 0;
+	char line[512];
+	size_t len = strlen(field);
+
+	if (!f)
+		die("smaps: %s", strerror(errno));
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, field, len) && line[len] == ':' &&
+		    sscanf(line + len + 1, "%llu", &kib) == 1)
+			sum += kib * KiB;
+	fclose(f);
+	return sum;
 }
 
 /* --- faults --- */

@@ -7,12 +7,8 @@
  *
  * checkpatch: PARENTHESIS_ALIGNMENT: in_child() is given statements
  */
-#include <sys/stat.h>
-
 #include "kselftest_harness.h"
 #include "pool.h"
-
-#define CGROUP	"/sys/fs/cgroup/"
 
 /* A scan passes a pool by whose lock is taken. */
 static void shrink_all_of(const struct pool *p)
@@ -20,35 +16,6 @@ static void shrink_all_of(const struct pool *p)
 	do {
 		shrink();
 	} while (pool_retained(p));
-}
-
-static void cgroup_make(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), CGROUP "%s", name);
-	write_file(CGROUP "cgroup.subtree_control", "+memory");
-	if (mkdir(path, 0755))
-		die("%s: %s", path, strerror(errno));
-}
-
-static int cgroup_write(const char *name, const char *file, const char *text)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), CGROUP "%s/%s", name, file);
-	return write_file(path, text);
-}
-
-/* A group that is offline but not empty of charges may still be removed. */
-static void cgroup_remove(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), CGROUP "%s", name);
-	while (rmdir(path))
-		if (errno != EBUSY)
-			die("%s: %s", path, strerror(errno));
 }
 
 FIXTURE(shrink) {
