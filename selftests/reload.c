@@ -116,6 +116,53 @@ TEST_F(reload, starts_with_the_defaults)
 	EXPECT_EQ(0, sysfs_value("pools"));
 }
 
+/* Free memory in bytes. */
+static int64_t mem_free(void)
+{
+	char text[4096], *at;
+
+	if (read_file("/proc/meminfo", text, sizeof(text)) < 0)
+		die("meminfo");
+	at = strstr(text, "MemFree:");
+	if (!at)
+		die("no MemFree");
+	return strtoll(at + strlen("MemFree:"), NULL, 10) * KiB;
+}
+
+/* The reserve holds memory but not the module, and goes with it. */
+TEST_F(reload, with_a_full_reserve)
+{
+	const int64_t size = 128 * MiB, slack = 64 * MiB;
+	int64_t before = 0, full;
+	int i, fd;
+
+	for (i = 0; i < 6; i++) {
+		EXPECT_EQ(0, sysfs_value("reserve_bytes"));
+		EXPECT_EQ(0, sysfs_value("reserve_held_bytes"));
+		if (!i)
+			before = mem_free();
+		if (sysfs_set("reserve_bytes", size) == -EOPNOTSUPP)
+			SKIP(return, "a kernel without transparent huge pages");
+		/* Also while it is being filled. */
+		while (sysfs_value("reserve_held_bytes") <
+		       (uint64_t)size / (i % 3 + 1))
+			usleep(10 * 1000);
+		if (!i) {
+			full = mem_free();
+			EXPECT_GT(before - size + slack, full);
+			fd = pool_open();
+			ASSERT_LE(0, fd);
+			EXPECT_EQ(-EWOULDBLOCK, remove_module());
+			EXPECT_EQ((uint64_t)size,
+				  sysfs_value("reserve_held_bytes"));
+			close(fd);
+		}
+		ASSERT_EQ(0, remove_module());
+		EXPECT_LT(before - slack, mem_free());
+		ASSERT_EQ(0, insert(self->file));
+	}
+}
+
 /* Over and over, right after pools have been closed by all means. */
 TEST_F(reload, again_and_again)
 {

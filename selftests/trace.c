@@ -9,7 +9,7 @@
 static const char * const events[] = {
 	"bufpool_alloc_slow", "bufpool_attach", "bufpool_free_slow",
 	"bufpool_release", "bufpool_trim", "bufpool_shrink", "bufpool_reclaim",
-	"bufpool_limit",
+	"bufpool_limit", "bufpool_reserve_refill", "bufpool_reserve_shrink",
 };
 
 FIXTURE(trace) {
@@ -35,6 +35,7 @@ FIXTURE_SETUP(trace)
 FIXTURE_TEARDOWN(trace)
 {
 	write_file(EVENTS "enable", "0");
+	sysfs_set("reserve_bytes", 0);
 	pool_destroy(&self->p);
 }
 
@@ -152,6 +153,30 @@ TEST_F(trace, tell_the_ways_back_apart)
 		if (i < 2)
 			ASSERT_EQ(0, pool_set_config(&self->p, &cfg));
 	}
+}
+
+TEST_F(trace, the_reserve)
+{
+	if (sysfs_set("reserve_bytes", 8 * MiB) == -EOPNOTSUPP)
+		SKIP(return, "a kernel without transparent huge pages");
+	/* It is traced after it is there. */
+	while (hits(self->text, "bufpool_reserve_refill") < 4)
+		sched_yield();
+	EXPECT_EQ(0, hits(self->text, "bufpool_reserve_shrink"));
+
+	forget();
+	do {
+		shrink();
+	} while (sysfs_value("reserve_held_bytes"));
+	EXPECT_LE(1, hits(self->text, "bufpool_reserve_shrink"));
+
+	/* The administrator's own doing is no news to him. */
+	while (hits(self->text, "bufpool_reserve_refill") < 4)
+		usleep(10 * 1000);
+	forget();
+	ASSERT_EQ(0, sysfs_set("reserve_bytes", 0));
+	EXPECT_EQ(0, hits(self->text, "bufpool_reserve_refill"));
+	EXPECT_EQ(0, hits(self->text, "bufpool_reserve_shrink"));
 }
 
 /* Disabled, they say nothing. */
