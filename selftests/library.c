@@ -181,8 +181,9 @@ TEST(zeroing)
 {
 	static const size_t sizes[] = {
 		1, 5000, 65536, 1048576, 3000000, 9000000,
+		16 * MiB - 5000, 16 * MiB, 20000000,
 	};
-	struct bufpool *bp = create(64 * MiB);
+	struct bufpool *bp = create(256 * MiB);
 	unsigned char *buf;
 	size_t usable, i;
 
@@ -201,6 +202,27 @@ TEST(zeroing)
 		EXPECT_TRUE(all_zero(buf, usable));
 		bufpool_free(bp, buf);
 	}
+	bufpool_destroy(bp);
+}
+
+/* Nothing but the buffer: its neighbours are live. */
+TEST(zeroing_one_of_three)
+{
+	struct bufpool *bp = create(256 * MiB);
+	void *buf[3];
+	int i;
+
+	ASSERT_NE(NULL, bp);
+	for (i = 0; i < 3; i++) {
+		buf[i] = bufpool_alloc(bp, 16 * MiB, 0);
+		ASSERT_NE(NULL, buf[i]);
+		stamp_range(buf[i], 16 * MiB, i);
+	}
+	bufpool_free(bp, buf[1]);
+	EXPECT_EQ(buf[1], bufpool_alloc(bp, 16 * MiB, BUFPOOL_ZERO));
+	EXPECT_TRUE(stamped(buf[0], 16 * MiB, 0));
+	EXPECT_TRUE(all_zero(buf[1], 16 * MiB));
+	EXPECT_TRUE(stamped(buf[2], 16 * MiB, 2));
 	bufpool_destroy(bp);
 }
 

@@ -322,8 +322,8 @@ static int request_alloc(struct bufpool_anonymous *anon,
 	arg->usable_bytes = (uint64_t)ref.pages << bp->page_shift;
 	if (arg->flags & BUFPOOL_ZERO && had) {
 		pthread_mutex_unlock(&anon->lock);
-		memset(slot_address(bp, ref.index), 0,
-		       (size_t)had << bp->page_shift);
+		bufpool_zero(slot_address(bp, ref.index),
+			     (size_t)had << bp->page_shift);
 		pthread_mutex_lock(&anon->lock);
 	}
 	return 0;
