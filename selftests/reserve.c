@@ -693,23 +693,32 @@ TEST_F(reserve, taken_from_the_own_node)
 	EXPECT_EQ(0, pool_stats(&self->p).reserve_misses);
 }
 
+/* A group of tasks that may have memory of @nid only. */
+static int cpuset_make(const char *name, int nid)
+{
+	char mems[16];
+	int ret = write_file(CGROUP "cgroup.subtree_control", "+cpuset");
+
+	if (ret)
+		return ret;
+	cgroup_make(name);
+	snprintf(mems, sizeof(mems), "%d", nid);
+	return cgroup_write(name, "cpuset.mems", mems);
+}
+
 /* On one node, with memory of another only. */
 TEST_F(reserve, not_against_a_cpuset)
 {
 	struct bufpool_config cfg = fresh_config(64 * MiB);
 	int here = node_of_cpu(0), there, status;
 	int64_t offset;
-	char mems[16];
 	struct pool p;
 
 	if (self->nr < 2)
 		SKIP(return, "a machine with one node");
-	if (write_file(CGROUP "cgroup.subtree_control", "+cpuset"))
-		SKIP(return, "a kernel without cpusets");
 	there = self->nodes[self->nodes[0] == here];
-	snprintf(mems, sizeof(mems), "%d", there);
-	cgroup_make("there");
-	ASSERT_EQ(0, cgroup_write("there", "cpuset.mems", mems));
+	if (cpuset_make("there", there))
+		SKIP(return, "a kernel without cpusets");
 	ASSERT_TRUE(fill(self->nr * 16 * MiB));
 	in_child(status,
 		check(!pin_to_cpu(0));
@@ -721,6 +730,69 @@ TEST_F(reserve, not_against_a_cpuset)
 		check(pool_stats(&p).reserve_hits == 0);
 		check(pool_stats(&p).reserve_misses == 8);
 		check(held() == self->nr * 16 * MiB));
+	EXPECT_EQ(0, status);
+	cgroup_remove("there");
+}
+
+#define FAIL	"/sys/kernel/debug/fail_page_alloc/"
+
+/* No task that asks for it gets a huge folio of the kernel. */
+static bool no_huge_folios(bool none)
+{
+	static const struct {
+		const char *file, *value;
+	} knobs[] = {
+		{ FAIL "verbose", "0" }, { FAIL "min-order", "9" },
+		{ FAIL "ignore-gfp-wait", "N" },
+		{ FAIL "ignore-gfp-highmem", "N" },
+		{ FAIL "task-filter", "Y" }, { FAIL "times", "-1" },
+		{ FAIL "probability", "100" },
+	};
+	size_t i;
+
+	if (!none)
+		return !write_file(FAIL "probability", "0") &&
+		       !write_file(FAIL "task-filter", "N") &&
+		       !write_file(FAIL "min-order", "1");
+	for (i = 0; i < ARRAY_SIZE(knobs); i++)
+		if (write_file(knobs[i].file, knobs[i].value))
+			return false;
+	return true;
+}
+
+/* Where the kernel has none, what another allowed node has put by is used. */
+TEST_F(reserve, last_resort)
+{
+	struct bufpool_config cfg = fresh_config(128 * MiB);
+	int here = node_of_cpu(0), there, status;
+	uint64_t before;
+	int64_t offset;
+	struct pool p;
+
+	if (self->nr < 2)
+		SKIP(return, "a machine with one node");
+	there = self->nodes[self->nodes[0] == here];
+	if (access(FAIL, F_OK))
+		SKIP(return, "a kernel without fault injection");
+	if (cpuset_make("there", there))
+		SKIP(return, "a kernel without cpusets");
+	ASSERT_TRUE(fill(self->nr * 16 * MiB));
+	ASSERT_TRUE(no_huge_folios(true));
+	in_child(status,
+		check(!pin_to_cpu(0));
+		check(!cgroup_write("there", "cgroup.procs", "0"));
+		check(!pool_init(&p, &cfg));
+		check(!write_file("/proc/self/make-it-fail", "1"));
+		before = sysfs_value("reserve_hits");
+		offset = pool_alloc(&p, 16 * MiB, 0, NULL);
+		check(offset >= 0);
+		check(on_node(p.base + offset, 16 * MiB, there));
+		check(all_zero(p.base + offset, 16 * MiB));
+		check(pool_stats(&p).reserve_hits == 8);
+		check(pool_stats(&p).reserve_misses == 0);
+		check(sysfs_value("reserve_hits") == before + 8);
+		check(pool_stats(&p).huge_attached == 8));
+	EXPECT_TRUE(no_huge_folios(false));
 	EXPECT_EQ(0, status);
 	cgroup_remove("there");
 }
