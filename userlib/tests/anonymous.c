@@ -21,7 +21,7 @@
 #define MIB		((size_t)1 << 20)
 
 #define THREADS		4
-#define ROUNDS		4000
+#define ROUNDS		2000
 #define HELD		6
 #define SIGNALS		300
 
@@ -291,7 +291,7 @@ static void test_trim_late(void)
  */
 static bool corrupted;
 static unsigned long refused, handled;
-static bool storm_over;
+static bool signals, storm_over;
 
 struct thread {
 	pthread_t id;
@@ -331,13 +331,22 @@ static void check_stamp(uint64_t *buf, uint64_t mark)
 		__atomic_store_n(&corrupted, true, __ATOMIC_RELAXED);
 }
 
+/* After so many rounds, and so many signals if there are any. */
+static bool is_over(int round)
+{
+	if (!signals)
+		return round >= ROUNDS;
+	return round >= ROUNDS / 4 &&
+	       __atomic_load_n(&handled, __ATOMIC_RELAXED) >= SIGNALS;
+}
+
 static void *storm(void *arg)
 {
 	struct thread *self = arg;
 	uint64_t *held[HELD] = { NULL }, mark[HELD];
 	int round, k;
 
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; !is_over(round); round++) {
 		k = (int)(next_random(&self->seed) % HELD);
 		if (held[k]) {
 			check_stamp(held[k], mark[k]);
@@ -376,7 +385,7 @@ static void on_alarm(int sig)
 {
 	int err = errno;
 	uint64_t seed = __atomic_add_fetch(&handled, 1, __ATOMIC_RELAXED);
-	uint64_t *buf = bufpool_alloc(bp, random_size(&seed), 0);
+	uint64_t *buf = bufpool_alloc(bp, random_size(&seed) / 32 + 1, 0);
 
 	(void)sig;
 	if (buf) {
@@ -405,33 +414,39 @@ static void *reconfigure(void *arg)
 	return arg;
 }
 
-static void test_threads(bool signals)
+static void test_threads(void)
 {
 	struct itimerval timer = {
-		.it_interval = { .tv_usec = 500 }, .it_value = { .tv_usec = 500 },
+		.it_interval = { .tv_usec = 1000 }, .it_value = { .tv_usec = 1000 },
 	};
 	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
 	const char *name = signals ? "threads and handlers" : "threads";
 	struct bufpool_config cfg = config(24 * MIB);
 	struct thread threads[THREADS];
 	pthread_t disturber;
+	sigset_t alarms;
 	int i;
 
 	storm_over = false;
+	refused = 0;
 	bp = pool(&cfg);
 	require(!sigaction(SIGALRM, &action, NULL));
+	/* To the threads that allocate, that is, and not to this one. */
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	require(!pthread_sigmask(SIG_BLOCK, &alarms, NULL));
 	require(!pthread_create(&disturber, NULL, reconfigure, NULL));
+	require(!pthread_sigmask(SIG_UNBLOCK, &alarms, NULL));
 	for (i = 0; i < THREADS; i++) {
 		threads[i].seed = (uint64_t)i + 1;
 		require(!pthread_create(&threads[i].id, NULL, storm,
 					&threads[i]));
 	}
+	require(!pthread_sigmask(SIG_BLOCK, &alarms, NULL));
 	if (signals)
 		require(!setitimer(ITIMER_REAL, &timer, NULL));
 	for (i = 0; i < THREADS; i++)
 		require(!pthread_join(threads[i].id, NULL));
-	while (signals && __atomic_load_n(&handled, __ATOMIC_RELAXED) < SIGNALS)
-		pause_a_while();
 	timer = (struct itimerval) { .it_value = { .tv_usec = 0 } };
 	require(!setitimer(ITIMER_REAL, &timer, NULL));
 	__atomic_store_n(&storm_over, true, __ATOMIC_RELAXED);
@@ -491,8 +506,9 @@ int main(void)
 	test_config();
 	test_follow();
 	test_trim();
-	test_threads(false);
-	test_threads(true);
+	test_threads();
+	signals = true;
+	test_threads();
 	test_limit_race();
 	test_trim_late();
 	return tap_end();
