@@ -103,6 +103,63 @@ static void test_limits(void)
 	bufpool_destroy(bp);
 }
 
+/* More than are looked for at a time, in the order they were weakened in. */
+static void test_many_weak(void)
+{
+	struct bufpool_config cfg = config(1 * MIB);
+	int n = (int)(MIB / page), i, taken = 0;
+	bool oldest = true;
+	char *bufs[256];
+
+	require(n <= 256);
+	bp = pool(&cfg);
+	for (i = 0; i < n; i++)
+		require(bufs[i] = bufpool_alloc(bp, page, 0));
+	for (i = 0; i < n; i++)
+		require(!bufpool_weaken(bp, bufs[i * 37 % n]));
+	require(bufpool_alloc(bp, MIB / 2, 0));
+	for (i = 0; i < n; i++) {
+		bool gone = bufpool_strengthen(bp, bufs[i * 37 % n]) == 0;
+
+		taken += gone;
+		oldest = oldest && gone == (i < n / 2);
+	}
+	check(taken == n / 2 && oldest,
+	      "half of %d weak buffers: those weak for longest", n);
+	check(stats().attached_bytes == MIB && memory_resident(bp) == MIB,
+	      "and as much as was needed");
+	bufpool_destroy(bp);
+}
+
+/* A buffer that was taken keeps its address until its owner has been told. */
+static void test_addresses(void)
+{
+	struct bufpool_config cfg = config(16 * MIB);
+	static char *bufs[1000];
+	int n = 0, i, gone = 0;
+
+	bp = pool(&cfg);
+	errno = 0;
+	while (n < 1000 && (bufs[n] = bufpool_alloc(bp, 4 * MIB, 0)))
+		require(!bufpool_weaken(bp, bufs[n++]));
+	check(n == (int)bp->anon->nr_spans && errno == ENOMEM,
+	      "no address left: ENOMEM");
+	for (i = 0; i < n; i++) {
+		if (bufpool_strengthen(bp, bufs[i]) == 0)
+			gone++;
+		else
+			bufpool_free(bp, bufs[i]);
+	}
+	/* One went for the allocation that failed. */
+	check(gone == n - 3 && stats().attached_bytes == 12 * MIB,
+	      "all but three were taken");
+	for (i = 0; i < 4; i++)
+		require(bufs[i] = bufpool_alloc(bp, 4 * MIB, 0));
+	check(bufpool_count_live(bp, NULL) == 4,
+	      "and when that is known, there is room again");
+	bufpool_destroy(bp);
+}
+
 static void test_config(void)
 {
 	static const struct {
@@ -503,6 +560,8 @@ int main(void)
 	page = (size_t)sysconf(_SC_PAGESIZE);
 
 	test_limits();
+	test_many_weak();
+	test_addresses();
 	test_config();
 	test_follow();
 	test_trim();
