@@ -137,6 +137,12 @@ static inline uint64_t span_pages(const struct bufpool *bp)
 /* anonymous.c */
 noreturn void bufpool_anonymous_corrupted(struct bufpool_anonymous *anon);
 
+/* anonymous_alloc.c */
+int bufpool_anonymous_alloc(struct bufpool_anonymous *anon,
+			    struct bufpool_alloc *arg);
+int bufpool_anonymous_free(struct bufpool_anonymous *anon,
+			   const struct bufpool_free *arg);
+
 /* config.c */
 int bufpool_config_read(struct bufpool_config *cfg,
 			const struct bufpool_config *from);

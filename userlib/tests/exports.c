@@ -23,6 +23,7 @@ static const char *const internal[] = {
 	"bufpool_leaks_record", "bufpool_leaks_forget",
 	"bufpool_strengthen_for", "bufpool_free_request",
 	"bufpool_anonymous_create", "bufpool_anonymous_corrupted",
+	"bufpool_anonymous_alloc", "bufpool_anonymous_free",
 	"bufpool_config_read", "bufpool_config_effective",
 	"bufpool_config_publish", "bufpool_slot_reserve",
 	"bufpool_slot_unreserve", "bufpool_slot_find", "bufpool_slot_set",
