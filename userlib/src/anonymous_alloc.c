@@ -327,13 +327,17 @@ static bool keep_idle(struct bufpool_anonymous *anon,
 	const struct bufpool_control *control = bp->control;
 	const struct bufpool_class_tuning *tuning =
 		&control->classes[ref->class];
+	struct bufpool_stacks *depot = pool_depot(bp);
+	int64_t idle;
 
 	if (ref->pages > load_relaxed(&control->max_pooled_pages))
 		return false;
 	if (push(anon, this_cpu(bp), ref, load_relaxed(&tuning->percpu_cap)))
 		return true;
-	return bufpool_idle_pages(anon) + ref->pages <=
-	       load_relaxed(&control->max_retained_pages) &&
+	/* The estimate is young: who has no room in the depot has just made one. */
+	idle = load_relaxed(&depot->idle_pages) +
+	       (int64_t)load_relaxed(&depot->cpu_pages) + ref->pages;
+	return idle <= (int64_t)load_relaxed(&control->max_retained_pages) &&
 	       push(anon, bp->nr_cpus, ref, load_relaxed(&tuning->depot_cap));
 }
 

@@ -118,17 +118,24 @@ static uint32_t depth(const struct bufpool *bp, const __u64 *head)
 	return stack_depth(bp, stack_head(head));
 }
 
-/* Pages on a CPU's stack, as if all its slots were like the topmost. */
+/*
+ * Pages on a CPU's stack.  Slots of one class differ if it is or was large.  Others may
+ * use the stack meanwhile, and the walk be led astray, but not out of the headers.
+ */
 static uint64_t stack_pages(const struct bufpool *bp, const __u64 *head)
 {
-	uint64_t old = stack_head(head);
-	uint32_t top = stack_top(bp, old);
+	uint64_t old = stack_head(head), pages = 0;
+	uint32_t index = stack_top(bp, old);
+	uint32_t left = stack_depth(bp, old);
 
-	return top == NO_SLOT ? 0 : (uint64_t)stack_depth(bp, old) *
-				    load_relaxed(&bp->slots[top].pages);
+	for (; left && index < bp->nr_pages; left--) {
+		pages += load_relaxed(&bp->slots[index].pages);
+		index = load_relaxed(&bp->slots[index].next) - 1;
+	}
+	return pages;
 }
 
-/* Pages that the stacks say are idle; exact while nobody uses them. */
+/* Pages that are idle; exact while nobody uses the stacks. */
 uint64_t bufpool_idle_pages(struct bufpool_anonymous *anon)
 {
 	const struct bufpool *bp = anon->bp;
