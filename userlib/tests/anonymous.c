@@ -160,6 +160,33 @@ static void test_addresses(void)
 	bufpool_destroy(bp);
 }
 
+/* The large threshold changes while buffers of the class are live. */
+static void test_mixed(void)
+{
+	struct bufpool_config cfg = config(16 * MIB);
+	void *bufs[4];
+	size_t i;
+
+	cfg.large_threshold_bytes = 16 * page;
+	bp = pool(&cfg);
+	for (i = 0; i < 4; i++)
+		require(bufs[i] = bufpool_alloc(bp, (36 - i) * page, 0));
+	cfg.large_threshold_bytes = 64 * page;
+	require(!bufpool_set_config(bp, &cfg));
+	for (i = 0; i < 4; i++)
+		bufpool_free(bp, bufs[i]);
+	check(stats().retained_bytes == (33 + 34 + 35 + 36) * page &&
+	      stats().attached_bytes == stats().retained_bytes,
+	      "idle buffers of one class, cut to different sizes: counted right");
+	for (i = 0; i < 4; i++) {
+		bufs[i] = bufpool_alloc(bp, 40 * page, 0);
+		require(bufs[i] && bufpool_usable_size(bp, bufs[i]) == 40 * page);
+	}
+	check(stats().attached_bytes == 160 * page && stats().grown == 4,
+	      "each is made whole when it is wanted");
+	bufpool_destroy(bp);
+}
+
 static void test_config(void)
 {
 	static const struct {
@@ -562,6 +589,7 @@ int main(void)
 	test_limits();
 	test_many_weak();
 	test_addresses();
+	test_mixed();
 	test_config();
 	test_follow();
 	test_trim();
