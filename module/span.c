@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Spans and slots: who has which part of the data range.  Under pool->lock. */
 #include <linux/bitmap.h>
+#include <linux/cache.h>
+#include <linux/cpumask.h>
 #include <linux/list.h>
 #include <linux/slab.h>
 
@@ -100,6 +102,23 @@ static int span_need_header(struct bufpool *pool, struct bufpool_span *span,
 	return 0;
 }
 
+/*
+ * A detached slot of a span that has one.  Headers of small slots share lines of
+ * cache, which two CPUs that use the slots would pull from one another: each CPU
+ * begins to search in a part of its own, of so many slots that it ends with a line.
+ */
+static u32 find_slot(const struct bufpool_span *span)
+{
+	u32 part = max(round_down(span->nr_slots / nr_cpu_ids, 4), 4U);
+	u32 start = 0, slot;
+
+	if (span->stride * sizeof(struct bufpool_slot) < SMP_CACHE_BYTES)
+		start = raw_smp_processor_id() % (span->nr_slots / part) * part;
+	slot = find_next_zero_bit(span->used, span->nr_slots, start);
+	return slot < span->nr_slots ? slot :
+	       find_first_zero_bit(span->used, span->nr_slots);
+}
+
 /**
  * bufpool_slot_reserve - take a detached slot of a class
  * @pool: the pool, its lock held
@@ -123,7 +142,7 @@ int bufpool_slot_reserve(struct bufpool *pool, u32 cls, struct bufpool_ref *ref)
 	}
 
 	ref->span = span;
-	ref->slot = find_first_zero_bit(span->used, span->nr_slots);
+	ref->slot = find_slot(span);
 	ref->index = span->nr * BUFPOOL_SPAN_PAGES + ref->slot * span->stride;
 
 	err = span_need_header(pool, span, ref->index);

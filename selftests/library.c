@@ -226,6 +226,30 @@ TEST(zeroing_one_of_three)
 	bufpool_destroy(bp);
 }
 
+/* Four headers of small buffers are a line of cache: one CPU's, or two would fight. */
+TEST(cpus_share_no_line_of_headers)
+{
+	struct bufpool *bp = create(64 * MiB);
+	uintptr_t line[2][5];
+	int cpu, i, k;
+
+	ASSERT_NE(NULL, bp);
+	for (cpu = 0; cpu < 2; cpu++) {
+		if (pin_to_cpu(cpu))
+			SKIP(return, "one CPU");
+		for (i = 0; i < 5; i++) {
+			void *buf = bufpool_alloc(bp, 4096, 0);
+
+			ASSERT_NE(NULL, buf);
+			line[cpu][i] = (uintptr_t)buf / (4 * 4096);
+		}
+	}
+	for (i = 0; i < 5; i++)
+		for (k = 0; k < 5; k++)
+			EXPECT_NE(line[0][i], line[1][k]);
+	bufpool_destroy(bp);
+}
+
 /* What the library put on the stacks is found, all of it. */
 TEST(release_retained)
 {

@@ -9,6 +9,9 @@
 #include <sys/mman.h>
 
 #include "anonymous.h"
+#include "cpu.h"
+
+#define CACHE_LINE	64
 
 /* Small slots are packed; from HUGE_SIZE up each starts where a huge page can. */
 static uint32_t class_stride(const struct bufpool *bp, uint32_t class)
@@ -154,13 +157,37 @@ static void span_free(struct bufpool_anonymous *anon, uint32_t nr)
 	madvise((char *)anon->held + nr * held, held, MADV_DONTNEED);
 }
 
-static uint32_t first_unused(const struct span *span)
+/* The first detached slot from @start on, or @nr. */
+static uint32_t next_unused(const struct span *span, uint32_t start, uint32_t nr)
 {
-	uint32_t word = 0;
+	uint64_t unused = ~span->used[start / 64] & UINT64_MAX << start % 64;
+	uint32_t slot = start & ~63U;
 
-	while (!~span->used[word])
-		word++;
-	return word * 64 + (uint32_t)__builtin_ctzll(~span->used[word]);
+	while (!unused && (slot += 64) < nr)
+		unused = ~span->used[slot / 64];
+	if (unused)
+		slot += (uint32_t)__builtin_ctzll(unused);
+	return slot < nr ? slot : nr;
+}
+
+/*
+ * A detached slot of a span that has one.  Headers of small slots share lines of
+ * cache, which two CPUs that use the slots would pull from one another: each CPU
+ * begins to search in a part of its own, of so many slots that it ends with a line.
+ */
+static uint32_t find_slot(const struct bufpool *bp, const struct span *span,
+			  uint32_t class)
+{
+	uint32_t nr = span_nr_slots(bp, class);
+	uint32_t part = nr / bp->nr_cpus & ~3U;
+	uint32_t start = 0, slot;
+
+	if (part < 4)
+		part = 4;
+	if (class_stride(bp, class) * sizeof(struct bufpool_slot) < CACHE_LINE)
+		start = this_cpu(bp) % (nr / part) * part;
+	slot = next_unused(span, start, nr);
+	return slot < nr ? slot : next_unused(span, 0, nr);
 }
 
 /* A detached slot of @class, in transit from then on; or -ENOSPC. */
@@ -177,7 +204,7 @@ int bufpool_slot_reserve(struct bufpool_anonymous *anon, uint32_t class,
 			return -ENOSPC;
 	}
 	span = &anon->spans[nr];
-	slot = first_unused(span);
+	slot = find_slot(bp, span, class);
 	span->used[slot / 64] |= (uint64_t)1 << slot % 64;
 	if (++span->nr_used == span_nr_slots(bp, class))
 		partial_del(anon, nr);
