@@ -12,12 +12,9 @@
  * Everything runs in a process and a state of its own, inside one control group
  * whose memory.current says what was given back.  Meant for one CPU and a clock
  * that counts instructions: see bench/run.
- *
- * checkpatch: VOLATILE: memory is touched for the sake of it
  */
 #include "bench.h"
 
-#include <getopt.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -32,9 +29,6 @@
 static const size_t all_sizes[] = { 4 * KiB, 64 * KiB, 1 * MiB, 8 * MiB };
 static const size_t few_sizes[] = { 64 * KiB, 1 * MiB };
 
-static const size_t *sizes = all_sizes;
-static size_t nr_sizes = ARRAY_SIZE(all_sizes);
-static unsigned int nr_rounds = 5;
 static size_t idle_bytes = 48 * MiB;	/* less than the disk has */
 static size_t touch_bytes = 24 * MiB;	/* half of it */
 static size_t set_bytes = 8 * MiB;	/* the working set of "refill" */
@@ -105,14 +99,6 @@ struct idle {
 	unsigned char **buf;
 	struct bufpool *pool;
 };
-
-static void touch(unsigned char *buf, size_t bytes)
-{
-	size_t i;
-
-	for (i = 0; i < bytes; i += 4 * KiB)
-		*(volatile unsigned char *)(buf + i) = 1;
-}
 
 static void idle_init(struct idle *idle, size_t size, size_t bytes)
 {
@@ -320,6 +306,16 @@ static uint64_t gone(uint64_t before, uint64_t after)
 	return before > after ? before - after : 0;
 }
 
+static void return_row(size_t size, size_t which, uint64_t before, uint64_t ns)
+{
+	row("return", "idle", size, returns[which].name, "MiB/Minstr",
+	    &(struct measured){
+		.count = 1,
+		.work = gone(before, group_current()),
+		.cost = ns,
+	    });
+}
+
 static void return_one(size_t size, size_t which)
 {
 	uint64_t before, begin, end;
@@ -339,8 +335,7 @@ static void return_one(size_t size, size_t which)
 			begin = now_ns();
 			returns[which].give(&idle);
 			end = now_ns();
-			row("return", "idle", size, returns[which].name,
-			    gone(before, group_current()), end - begin, 0);
+			return_row(size, which, before, end - begin);
 		}
 		gate_pass(&ready);
 		gate_wait(&go);
@@ -353,8 +348,7 @@ static void return_one(size_t size, size_t which)
 	finish(pid);
 	end = now_ns();
 	if (!returns[which].give)
-		row("return", "idle", size, returns[which].name,
-		    gone(before, group_current()), end - begin, 0);
+		return_row(size, which, before, end - begin);
 	gate_close(&ready);
 	gate_close(&go);
 }
@@ -451,10 +445,20 @@ static void pressure_one(size_t size, size_t which, int advice, const char *kind
 	after = group_current();
 	if (group_write("memory.max", "max"))
 		die("memory.max");
-	row("pressure", kind, size, holders[which].name, touch_bytes, touched.ns,
-	    gone(before + touch_bytes, after));
-	row("worst page", kind, size, holders[which].name, touch_bytes,
-	    touched.worst_ns, 0);
+	row("pressure", kind, size, holders[which].name, "kinstr/MiB",
+	    &(struct measured){
+		.count = 1,
+		.work = touch_bytes,
+		.cost = touched.ns,
+		.extra = gone(before + touch_bytes, after),
+		.extra_unit = "MiB lost",
+	    });
+	row("worst page", kind, size, holders[which].name, "kinstr",
+	    &(struct measured){
+		.count = 1,
+		.work = touch_bytes,
+		.cost = touched.worst_ns,
+	    });
 
 	gate_pass(&stay);
 	gate_pass(&stay);
@@ -600,7 +604,11 @@ static void refill_one(size_t size, size_t which)
 		refills[which].run(&idle);
 		end = now_ns();
 		row("refill", refills[which].kind, size, refills[which].name,
-		    idle.nr * size, end - begin, 0);
+		    "kinstr/buffer", &(struct measured){
+			.count = idle.nr,
+			.work = size,
+			.cost = end - begin,
+		    });
 		_exit(0);
 	}
 	finish(pid);
@@ -622,68 +630,42 @@ static void one_size(size_t size)
 		refill_one(size, which);
 }
 
-static void usage(FILE *to)
+static void begin(void)
 {
-	fputs("Usage: reclaim [-q] [-r ROUNDS] FILE\n"
-	      "Measures what giving memory back costs and writes it to FILE, as CSV.\n"
-	      "  -q  quick: less memory, fewer sizes, two rounds\n"
-	      "  -r  rounds, default 5\n", to);
-}
-
-int main(int argc, char **argv)
-{
-	size_t i;
-	int opt;
-
-	while ((opt = getopt(argc, argv, "hqr:")) != -1) {
-		switch (opt) {
-		case 'q':
-			sizes = few_sizes;
-			nr_sizes = ARRAY_SIZE(few_sizes);
-			nr_rounds = 2;
-			idle_bytes = 16 * MiB;
-			touch_bytes = 8 * MiB;
-			set_bytes = 4 * MiB;
-			break;
-		case 'r':
-			nr_rounds = strtoul(optarg, NULL, 10);
-			break;
-		case 'h':
-			usage(stdout);
-			return 0;
-		default:
-			usage(stderr);
-			return 2;
-		}
-	}
-	if (optind + 1 != argc || !nr_rounds) {
-		usage(stderr);
-		return 2;
+	if (quick) {
+		idle_bytes = 16 * MiB;
+		touch_bytes = 8 * MiB;
+		set_bytes = 4 * MiB;
 	}
 	if (mkdir(GROUP, 0755) && errno != EEXIST)
 		die(GROUP ": %s", strerror(errno));
+}
 
-	/* What is done for the first time, in the guest as a whole, costs more. */
-	fputs("warming up\n", stderr);
-	rows = fopen("/dev/null", "we");
-	if (!rows)
-		die("/dev/null: %s", strerror(errno));
-	one_size(sizes[0]);
-	fclose(rows);
+static void warm_up(void)
+{
+	one_size(64 * KiB);
+}
 
-	rows = fopen(argv[optind], "we");
-	if (!rows)
-		die("%s: %s", argv[optind], strerror(errno));
-	row_header();
-	fflush(rows);
-	for (this_round = 0; this_round < nr_rounds; this_round++) {
-		fprintf(stderr, "round %u of %u\n", this_round + 1, nr_rounds);
-		for (i = 0; i < nr_sizes; i++)
-			one_size(sizes[i]);
-	}
-	if (fclose(rows))
-		die("%s: %s", argv[optind], strerror(errno));
-	if (rmdir(GROUP))
-		die(GROUP ": %s", strerror(errno));
-	return 0;
+static void round_of_all(void)
+{
+	const size_t *sizes = quick ? few_sizes : all_sizes;
+	size_t nr = quick ? ARRAY_SIZE(few_sizes) : ARRAY_SIZE(all_sizes);
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		one_size(sizes[i]);
+}
+
+static const struct bench bench = {
+	.name = "reclaim",
+	.what = "what giving memory back costs",
+	.rounds = 5,
+	.begin = begin,
+	.warm_up = warm_up,
+	.round = round_of_all,
+};
+
+int main(int argc, char **argv)
+{
+	return bench_main(argc, argv, &bench);
 }
