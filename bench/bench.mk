@@ -2,15 +2,18 @@
 #
 # Benchmarks: figures to look at, in build/bench/; nothing is asserted.
 
-BENCH_PROGRAMS	:= build/bench/reclaim
+BENCH_PROGRAMS	:= $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
 
-$(BENCH_PROGRAMS): build/bench/%: bench/%.c bench/bench.h uapi/linux/bufpool.h \
-		userlib/include/bufpool.h build/lib/libbufpool.a
+# With the shared library: what it is compared with is shared too.
+$(BENCH_PROGRAMS): build/bench/%: bench/%.c bench/bench.h bench/contend.h \
+		uapi/linux/bufpool.h userlib/include/bufpool.h \
+		build/lib/libbufpool.so
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(CPPFLAGS) -Iuapi -Iuserlib/include \
-		$(CFLAGS) $(WARN) $(LDFLAGS) -o $@ $< build/lib/libbufpool.a
+		$(CFLAGS) $(WARN) $(LDFLAGS) -pthread \
+		'-Wl,-rpath,$$ORIGIN/../lib' -o $@ $< -Lbuild/lib -lbufpool
 
 # QUICK=1: less memory, fewer sizes, two rounds.
 .PHONY: bench
-bench: setup $(BENCH_PROGRAMS)
+bench: setup $(BENCH_PROGRAMS) build/bin/thumbnail
 	@bench/run $(if $(QUICK),--quick)
