@@ -39,24 +39,46 @@ static void pool_free(const struct allocator *a, void *buf)
 	bufpool_free(a->pool, buf);
 }
 
-static struct bufpool *create_pool(const char *preset)
-{
-	struct bufpool_config config;
-	unsigned int i = BUFPOOL_PRESET_DEFAULT;
+/* Every field as the device has it. */
+static const struct bufpool_config follow = {
+	.size = sizeof(follow),
+	.max_pooled_bytes = BUFPOOL_FOLLOW,
+	.large_threshold_bytes = BUFPOOL_FOLLOW,
+	.max_retained_bytes = BUFPOOL_FOLLOW,
+	.pool_limit_bytes = BUFPOOL_FOLLOW,
+	.alloc_limit_bytes = BUFPOOL_FOLLOW,
+	.percpu_cached = BUFPOOL_FOLLOW32,
+	.large_cached = BUFPOOL_FOLLOW32,
+	.trim_period_ms = BUFPOOL_FOLLOW32,
+	.trim_percent = BUFPOOL_FOLLOW32,
+};
 
-	if (!preset)
-		return bufpool_create(NULL);
-	while (strcmp(preset, preset_names[i])) {
-		if (i++ == BUFPOOL_PRESET_AGGRESSIVE) {
-			errno = EINVAL;
-			return NULL;
-		}
+/* Fill @config from a preset; -1 and errno if there is none of that name. */
+static int preset_config(struct bufpool_config *config, const char *preset)
+{
+	unsigned int i;
+
+	for (i = 0; i <= BUFPOOL_PRESET_AGGRESSIVE; i++) {
+		if (!strcmp(preset, preset_names[i]))
+			return bufpool_config_init(config, (enum bufpool_preset)i);
 	}
-	bufpool_config_init(&config, (enum bufpool_preset)i);
+	errno = EINVAL;
+	return -1;
+}
+
+static struct bufpool *create_pool(const char *preset, unsigned int trim_period)
+{
+	struct bufpool_config config = follow;
+
+	if (preset && preset_config(&config, preset))
+		return NULL;
+	if (trim_period)
+		config.trim_period_ms = trim_period * 1000;
 	return bufpool_create(&config);
 }
 
-int allocator_open(struct allocator *a, const char *name, const char *preset)
+int allocator_open(struct allocator *a, const char *name, const char *preset,
+		   unsigned int trim_period)
 {
 	if (!strcmp(name, "malloc")) {
 		a->alloc = malloc_alloc;
@@ -67,7 +89,7 @@ int allocator_open(struct allocator *a, const char *name, const char *preset)
 	if (!strcmp(name, "bufpool")) {
 		a->alloc = pool_alloc;
 		a->free = pool_free;
-		a->pool = create_pool(preset);
+		a->pool = create_pool(preset, trim_period);
 		return a->pool ? 0 : -1;
 	}
 	errno = EINVAL;

@@ -26,10 +26,12 @@ struct allocator {
  * @a: filled in
  * @name: "malloc" or "bufpool"
  * @preset: bufpool's preset; NULL: the device's settings
+ * @trim_period: seconds between two trims of bufpool; 0: as the preset has it
  *
  * Return: 0, or -1 and errno; EINVAL for an unknown name or preset.
  */
-int allocator_open(struct allocator *a, const char *name, const char *preset);
+int allocator_open(struct allocator *a, const char *name, const char *preset,
+		   unsigned int trim_period);
 
 /**
  * allocator_close - end with an allocator all of whose buffers have been freed

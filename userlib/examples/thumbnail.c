@@ -40,13 +40,16 @@ static const char usage[] =
 "  --allocator NAME  where buffers come from: malloc (default) or bufpool\n"
 "  --preset NAME     bufpool: default, minimal, moderate or aggressive; without\n"
 "                    it the pool follows the device's settings\n"
+"  --trim-period S   bufpool: seconds between two trims of idle memory, instead\n"
+"                    of the preset's or the device's\n"
 "  --threads N       worker threads, default 1\n"
 "  --size PIXELS     the thumbnail's longer side at most, default 256\n"
 "  --repeat N        make every thumbnail N times, default 1\n"
 "  --output DIR      write them here, under the files' names; default: nowhere\n"
 "  --report FORMAT   table (default), or line: the same values between tabs\n"
 "  --wait            after the report wait for a line on standard input, then\n"
-"                    do it all again with the same allocator; at its end, end\n"
+"                    do it all again with the same allocator, or if the line is\n"
+"                    \"idle\" allocate and free a byte; report; at its end, end\n"
 "\n"
 "The report: allocator, preset, thumbnails made, thumbnails failed, seconds,\n"
 "page faults, bytes of memory the process has had resident at most, bytes it\n"
@@ -322,17 +325,20 @@ static void print_line(const struct report *r)
 		printf("-\n");
 }
 
-/* Returns whether there was one. */
-static bool wait_for_line(void)
+/* Returns whether there was one; @idle: whether it says so. */
+static bool wait_for_line(bool *idle)
 {
-	int c;
+	char line[16];
 
-	do {
-		c = getchar();
-		if (c == EOF)
+	*idle = false;
+	for (;;) {
+		if (!fgets(line, sizeof(line), stdin))
 			return false;
-	} while (c != '\n');
-	return true;
+		if (!strcmp(line, "idle\n"))
+			*idle = true;
+		if (strchr(line, '\n'))
+			return true;
+	}
 }
 
 static int compare_base_names(const void *a, const void *b)
@@ -382,6 +388,7 @@ static void refuse_duplicates(const struct job *job)
  * struct options - what is not about a single thumbnail
  * @allocator: its name
  * @preset: its preset's name, or NULL
+ * @trim_period: in seconds, or 0: not said
  * @nr_threads: worker threads
  * @wait: do it again for every line of standard input
  * @print: prints a report
@@ -389,6 +396,7 @@ static void refuse_duplicates(const struct job *job)
 struct options {
 	const char *allocator;
 	const char *preset;
+	unsigned int trim_period;
 	unsigned int nr_threads;
 	bool wait;
 	void (*print)(const struct report *report);
@@ -397,10 +405,11 @@ struct options {
 static void parse_options(int argc, char **argv, struct options *options,
 			  struct job *job)
 {
-	enum { ALLOCATOR = 1, PRESET, THREADS, SIZE, REPEAT, OUTPUT, REPORT, WAIT, HELP };
+	enum { ALLOCATOR = 1, PRESET, TRIM, THREADS, SIZE, REPEAT, OUTPUT, REPORT, WAIT, HELP };
 	static const struct option names[] = {
 		{ "allocator", required_argument, NULL, ALLOCATOR },
 		{ "preset", required_argument, NULL, PRESET },
+		{ "trim-period", required_argument, NULL, TRIM },
 		{ "threads", required_argument, NULL, THREADS },
 		{ "size", required_argument, NULL, SIZE },
 		{ "repeat", required_argument, NULL, REPEAT },
@@ -419,6 +428,9 @@ static void parse_options(int argc, char **argv, struct options *options,
 			break;
 		case PRESET:
 			options->preset = optarg;
+			break;
+		case TRIM:
+			options->trim_period = parse_number(optarg, 1000000);
 			break;
 		case THREADS:
 			options->nr_threads = parse_number(optarg, MAX_THREADS);
@@ -448,8 +460,9 @@ static void parse_options(int argc, char **argv, struct options *options,
 			wrong_usage("wrong option", "");
 		}
 	}
-	if (options->preset && strcmp(options->allocator, "bufpool"))
-		wrong_usage("only bufpool has presets", "");
+	if ((options->preset || options->trim_period) &&
+	    strcmp(options->allocator, "bufpool"))
+		wrong_usage("only bufpool has presets and trims", "");
 
 	job->files = argv + optind;
 	job->nr_files = (unsigned int)(argc - optind);
@@ -461,13 +474,22 @@ static void parse_options(int argc, char **argv, struct options *options,
 		refuse_duplicates(job);
 }
 
+static void complete_and_print(const struct options *options, const struct job *job,
+			       struct report *report, int64_t resident)
+{
+	report->allocator = options->allocator;
+	report->preset = options->preset ? options->preset : "-";
+	report->retained = allocator_retained(&job->allocator);
+	report->kept = process_resident() - resident;
+	report->peak = process_peak();
+	options->print(report);
+	fflush(stdout);
+}
+
 /* Do the job once and report.  Returns whether all of it was done. */
 static bool measure(const struct options *options, struct job *job, int64_t resident)
 {
-	struct report report = {
-		.allocator = options->allocator,
-		.preset = options->preset ? options->preset : "-",
-	};
+	struct report report = { };
 	const long faults = process_faults();
 	const double start = now();
 	int error;
@@ -479,14 +501,19 @@ static bool measure(const struct options *options, struct job *job, int64_t resi
 	}
 	report.seconds = now() - start;
 	report.faults = process_faults() - faults;
-	report.retained = allocator_retained(&job->allocator);
-	report.kept = process_resident() - resident;
-	report.peak = process_peak();
 	report.failed = atomic_load(&job->failed);
 	report.made = job->nr_files * job->repeat - report.failed;
-	options->print(&report);
-	fflush(stdout);
+	complete_and_print(options, job, &report, resident);
 	return !report.failed;
+}
+
+/* Report without having done anything but to call the allocator. */
+static void measure_idle(const struct options *options, struct job *job, int64_t resident)
+{
+	struct report report = { };
+
+	job->allocator.free(&job->allocator, job->allocator.alloc(&job->allocator, 1));
+	complete_and_print(options, job, &report, resident);
 }
 
 int main(int argc, char **argv)
@@ -498,19 +525,24 @@ int main(int argc, char **argv)
 	};
 	struct job job = { .repeat = 1, .size = 256 };
 	int64_t resident;
-	bool done;
+	bool done, idle;
 
 	parse_options(argc, argv, &options, &job);
-	if (allocator_open(&job.allocator, options.allocator, options.preset)) {
+	if (allocator_open(&job.allocator, options.allocator, options.preset,
+			   options.trim_period)) {
 		fprintf(stderr, "thumbnail: allocator %s%s%s: %s\n", options.allocator,
 			options.preset ? " " : "", options.preset ? options.preset : "",
 			strerror(errno));
 		return 1;
 	}
 	resident = process_resident();
-	do {
-		done = measure(&options, &job, resident);
-	} while (options.wait && wait_for_line());
+	done = measure(&options, &job, resident);
+	while (options.wait && wait_for_line(&idle)) {
+		if (idle)
+			measure_idle(&options, &job, resident);
+		else
+			done = measure(&options, &job, resident);
+	}
 	allocator_close(&job.allocator);
 	return done ? 0 : 1;
 }
