@@ -128,6 +128,7 @@ static inline void row_missing(const char *contender, const char *why)
  * @begin: once, before anything else; may write rows; or NULL
  * @warm_up: once, not recorded; NULL: a round
  * @round: measures everything, one contender after the other
+ * @end: once, after the rounds; may write rows; or NULL
  */
 struct bench {
 	const char *name;
@@ -136,6 +137,7 @@ struct bench {
 	void (*begin)(void);
 	void (*warm_up)(void);
 	void (*round)(void);
+	void (*end)(void);
 };
 
 static inline void rows_open(const char *path, const char *mode)
@@ -211,6 +213,8 @@ static inline int bench_main(int argc, char **argv, const struct bench *bench)
 			this_round + 1, rounds);
 		bench->round();
 	}
+	if (bench->end)
+		bench->end();
 	rows_close();
 	return 0;
 }
