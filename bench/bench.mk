@@ -5,7 +5,7 @@
 BENCH_PROGRAMS	:= $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
 
 # With the shared library: what it is compared with is shared too.
-$(BENCH_PROGRAMS): build/bench/%: bench/%.c bench/bench.h bench/contend.h \
+$(BENCH_PROGRAMS): build/bench/%: bench/%.c $(wildcard bench/*.h) \
 		uapi/linux/bufpool.h userlib/include/bufpool.h \
 		build/lib/libbufpool.so
 	@mkdir -p $(@D)
