@@ -114,7 +114,7 @@ function number(x)
 {
 	if (x >= 1000)
 		return sprintf("%.0f", x)
-	return x >= 100 ? sprintf("%.1f", x) : sprintf("%.2f", x)
+	return sprintf(x >= 100 ? "%.1f" : x >= 1 ? "%.2f" : "%.4f", x)
 }
 
 function extra_column(text)
