@@ -142,7 +142,7 @@ function big_pairs(	n, i, set, ratio, worst, min)
 
 function steady_pairs(	i, low, high, calls, n, where)
 {
-	begin("pair, device backend, steady state", "no system call,")
+	begin("pair, device backend, steady state", "0 calls, all the same")
 	for (i = 1; i <= nr_sets; i++) {
 		if (index(sets[i], "paths|pairs|") != 1 ||
 		    set_contender[i] != "bufpool")
@@ -215,22 +215,28 @@ function threshold(	i, ratio, worst, n, field)
 	end(sprintf("%.2f", worst), worst >= 0.9)
 }
 
-function thumbnails(	set, speed, kept, ours)
+function thumbnails(	set, clock, min, fastest, kept, speed, ours)
 {
-	begin("thumbnail pipeline: throughput", ">= 1 of the fastest")
-	ours = "bufpool: default"
-	set = "native|thumbnails|1 thread|0"
-	speed = least(set, four) / get(set, ours)
-	detail(sprintf("%.1f ms for a thumbnail, %s %.1f", get(set, ours) / 1e6, \
-		best, get(set, best) / 1e6))
+	ours = "bufpool: aggressive"
+	begin("thumbnail pipeline: throughput, per CPU time", ">= 1 of the fastest")
+	set = "native|thumbnails (CPU time)|1 thread|0"
+	clock = "native|thumbnails|1 thread|0"
+	min = least(set, four)
+	fastest = best
+	speed = min / get(set, ours)
+	detail(sprintf("%.1f ms of CPU time for a thumbnail, %s %.1f, default preset %.1f", \
+		get(set, ours) / 1e6, fastest, min / 1e6, \
+		get(set, "bufpool: default") / 1e6))
+	detail(sprintf("by the clock: %.1f ms, %s %.1f", get(clock, ours) / 1e6, \
+		fastest, get(clock, fastest) / 1e6))
 	end(sprintf("%.3f", speed), speed > 0.995)
 
 	begin("thumbnail pipeline: idle footprint", "<= 0.25 of its")
-	least(set, four)
 	set = "native|footprint|1 thread: after two trim periods|0"
-	kept = get(set, ours) / get(set, best)
-	detail(sprintf("%.1f MiB, %s %.1f", get(set, ours) / mib, best, \
-		get(set, best) / mib))
+	kept = get(set, ours) / get(set, fastest)
+	detail(sprintf("%.1f MiB, %s %.1f, default preset %.1f", \
+		get(set, ours) / mib, fastest, get(set, fastest) / mib, \
+		get(set, "bufpool: default") / mib))
 	end(sprintf("%.2f", kept), kept <= 0.25)
 }
 
