@@ -6,7 +6,7 @@
  *	part		kind		contenders
  *	pairs		"N live"	allocators; instructions of one free and one
  *					alloc, while N buffers live; extra: system
- *					calls in as many pairs once more
+ *					calls, counted in as many pairs once more
  *	cold		"first use"	ways; from asking for a buffer to the last of
  *					its pages written to; extra: page faults
  *	cold		"refill"	"bufpool reserve": what the kernel's thread needs
@@ -55,6 +55,8 @@
 #define HUGE	(2 * MiB)
 
 #define HUGETLB	"/sys/kernel/mm/hugepages/hugepages-2048kB/"
+#define HEAP	"/dev/dma_heap/system"
+#define UDMABUF	"/dev/udmabuf"
 #define SHMEM	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 /* --- the memory is there --- */
@@ -202,9 +204,9 @@ static int device;
 
 static void heap_begin(void)
 {
-	device = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
+	device = open(HEAP, O_RDWR | O_CLOEXEC);
 	if (device < 0)
-		die("/dev/dma_heap/system: %s", strerror(errno));
+		die(HEAP ": %s", strerror(errno));
 }
 
 static char *heap_get(size_t size)
@@ -219,9 +221,9 @@ static char *heap_get(size_t size)
 
 static void udmabuf_begin(void)
 {
-	device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+	device = open(UDMABUF, O_RDWR | O_CLOEXEC);
 	if (device < 0)
-		die("/dev/udmabuf: %s", strerror(errno));
+		die(UDMABUF ": %s", strerror(errno));
 }
 
 static char *udmabuf_get(size_t size)
@@ -250,18 +252,21 @@ static void reserve_prepare(size_t size);
  * @prepare: make the system ready for so many bytes; 0: undo it; may be NULL
  * @begin: what a process does once; may be NULL
  * @get: so many bytes; NULL and errno
- * @missing: there is no such thing here
+ * @needs: a file that is only there if this way is; may be NULL
+ * @missing: it is not
  */
 static struct way {
 	const char *name;
 	void (*prepare)(size_t size);
 	void (*begin)(void);
 	char *(*get)(size_t size);
+	const char *needs;
 	bool missing;
 } ways[] = {
 	/* The first of all: the others are compared with it. */
 	{ .name = "bufpool reserve", .get = pool_get,
-	  .prepare = reserve_prepare, .begin = pool_begin },
+	  .prepare = reserve_prepare, .begin = pool_begin,
+	  .needs = DEVICE "reserve_bytes" },
 	{ .name = "bufpool", .get = pool_get,
 	  .begin = pool_begin },
 	{ .name = "mmap", .get = mmap_get },
@@ -272,13 +277,17 @@ static struct way {
 	{ .name = "THP populate", .get = thp_populate_get },
 	{ .name = "memfd", .get = memfd_get },
 	{ .name = "memfd THP", .get = memfd_thp_get,
-	  .prepare = memfd_thp_prepare },
+	  .prepare = memfd_thp_prepare,
+	  .needs = SHMEM },
 	{ .name = "hugetlbfs", .get = hugetlb_get,
-	  .prepare = hugetlb_prepare },
+	  .prepare = hugetlb_prepare,
+	  .needs = HUGETLB "nr_hugepages" },
 	{ .name = "dma-heap", .get = heap_get,
-	  .begin = heap_begin },
+	  .begin = heap_begin,
+	  .needs = HEAP },
 	{ .name = "udmabuf", .get = udmabuf_get,
-	  .begin = udmabuf_begin },
+	  .begin = udmabuf_begin,
+	  .needs = UDMABUF },
 };
 
 static void prepare(const struct way *way, size_t size)
@@ -291,43 +300,51 @@ static void prepare(const struct way *way, size_t size)
 
 #define RESERVE_THREAD	"bufpool_reserve"
 
-static void reserve_prepare(size_t size)
+/* Where /proc says what the thread that fills the reserve has run for. */
+static bool reserve_thread(char *path, size_t size)
 {
-	unsigned int tries;
-
-	file_set(DEVICE "reserve_bytes", size);
-	for (tries = 0; tries < 1000; tries++) {
-		if (file_get(DEVICE "reserve_held_bytes") == size)
-			return;
-		sleep_ms(10);
-	}
-	die("the reserve does not hold what it is told to");
-}
-
-/* What the thread that fills the reserve has run for, in all of its life. */
-static uint64_t reserve_thread_ns(void)
-{
-	uint64_t ns = 0;
+	bool there = false;
 	glob_t found;
 	size_t i;
 
 	if (glob("/proc/[0-9]*/comm", 0, NULL, &found))
 		die("/proc: %s", strerror(errno));
-	for (i = 0; i < found.gl_pathc && !ns; i++) {
-		char path[64], text[64];
+	for (i = 0; i < found.gl_pathc && !there; i++) {
+		const char *comm = found.gl_pathv[i];
+		char text[64];
 
-		file_read(found.gl_pathv[i], text, sizeof(text));
-		if (strcmp(text, RESERVE_THREAD "\n"))
-			continue;
-		snprintf(path, sizeof(path), "%.*s/schedstat",
-			 (int)(strlen(found.gl_pathv[i]) - strlen("/comm")),
-			 found.gl_pathv[i]);
-		ns = file_get(path);
+		file_read(comm, text, sizeof(text));
+		there = !strcmp(text, RESERVE_THREAD "\n");
+		snprintf(path, size, "%.*s/schedstat",
+			 (int)(strlen(comm) - strlen("/comm")), comm);
 	}
 	globfree(&found);
-	if (!ns)
-		die("nobody has filled the reserve");
-	return ns;
+	return there;
+}
+
+/* In all of its life, which begins with the reserve; by the scheduler's account. */
+static uint64_t reserve_thread_ns(void)
+{
+	char path[64];
+
+	if (!reserve_thread(path, sizeof(path)))
+		die("nobody fills the reserve");
+	return file_get(path);
+}
+
+static void reserve_prepare(size_t size)
+{
+	unsigned int tries;
+	char path[64];
+
+	file_set(DEVICE "reserve_bytes", size);
+	for (tries = 0; tries < 1000; tries++) {
+		if (file_get(DEVICE "reserve_held_bytes") == size &&
+		    reserve_thread(path, sizeof(path)) == !!size)
+			return;
+		sleep_ms(10);
+	}
+	die("the reserve does not hold what it is told to");
 }
 
 static void refill_one(const struct way *way, size_t size)
@@ -437,6 +454,14 @@ static const size_t live_sets[] = { 1, 10, 1000, 10000 };
 /* What may live at a time; the guest has 2 GiB. */
 #define MAX_LIVE_BYTES	(640 * MiB)
 
+#define CALLS	"calls per 1000 pairs"
+
+/* Rounded up: none are none. */
+static uint64_t per_thousand(uint64_t calls, uint64_t pairs)
+{
+	return (calls * 1000 + pairs - 1) / pairs;
+}
+
 /* As many pairs as told: one of the live buffers goes, another comes. */
 static void run_pairs(void **live, size_t n, size_t size, size_t pairs)
 {
@@ -452,7 +477,7 @@ static void run_pairs(void **live, size_t n, size_t size, size_t pairs)
 
 static void pairs_child(size_t size, size_t n)
 {
-	struct measured m = { .work = size, .extra_unit = "system calls" };
+	struct measured m = { .work = size, .extra_unit = CALLS };
 	void **live = calloc(n, sizeof(*live));
 	uint64_t begin;
 	char kind[32];
@@ -475,7 +500,7 @@ static void pairs_child(size_t size, size_t n)
 	m.cost = now_ns() - begin;
 	calls = calls_begin();
 	run_pairs(live, n, size, m.count);
-	m.extra = calls_end(calls);
+	m.extra = per_thousand(calls_end(calls), m.count);
 	snprintf(kind, sizeof(kind), "%zu live", n);
 	row("pairs", kind, size, me, "instr", &m);
 }
@@ -562,7 +587,7 @@ static void threshold_one(size_t which, size_t over, bool touching)
 	pid_t pid = start();
 
 	if (!pid) {
-		struct measured m = { .extra_unit = "system calls" };
+		struct measured m = { .extra_unit = CALLS };
 		size_t size, i, threshold;
 		struct bufpool_config cfg;
 		uint64_t begin;
@@ -590,7 +615,7 @@ static void threshold_one(size_t which, size_t over, bool touching)
 		calls = calls_begin();
 		for (i = 0; i < m.count; i++)
 			buf_free(buf_alloc(size));
-		m.extra = calls_end(calls);
+		m.extra = per_thousand(calls_end(calls), m.count);
 		snprintf(kind, sizeof(kind), "%s%s", presets[which].name,
 			 touching ? " touched" : "");
 		row("threshold", kind, threshold, over ? "over" : "at", "instr",
@@ -778,6 +803,7 @@ static void thumbnail_one(const struct contender *c)
 	struct measured m = {
 		.count = photos.nr, .work = photos.bytes / photos.nr,
 	};
+	uint64_t period = file_get(DEVICE "trim_period_ms");
 	struct gate in, out;
 	uint64_t begin;
 	FILE *reports;
@@ -809,9 +835,11 @@ static void thumbnail_one(const struct contender *c)
 	row("thumbnail", "again", 0, c->name, "Minstr/thumbnail", &m);
 
 	footprint_row("at once", c->name);
-	/* The second trim ends at most this much later. */
+	/* The pool follows the device's settings, at once. */
+	file_set(DEVICE "trim_period_ms", TRIM_PERIOD_MS);
 	sleep_ms(2 * TRIM_PERIOD_MS + TRIM_PERIOD_MS / 4);
 	footprint_row("idle", c->name);
+	file_set(DEVICE "trim_period_ms", period);
 
 	close(in.fd[1]);
 	close(in.fd[0]);
@@ -823,16 +851,11 @@ static void thumbnail_one(const struct contender *c)
 
 static void thumbnail_round(void)
 {
-	uint64_t period = file_get(DEVICE "trim_period_ms");
 	size_t i;
 
-	if (!photos.nr)
-		return;
-	file_set(DEVICE "trim_period_ms", TRIM_PERIOD_MS);
-	for (i = 0; i < ARRAY_SIZE(allocators); i++)
+	for (i = 0; photos.nr && i < ARRAY_SIZE(allocators); i++)
 		if (!allocators[i].missing)
 			thumbnail_one(&allocators[i]);
-	file_set(DEVICE "trim_period_ms", period);
 }
 
 /* --- all of it --- */
@@ -880,11 +903,14 @@ static void cycle_one(size_t size)
 
 static void begin(void)
 {
+	size_t i;
+
 	settle();
 	contend_look(allocators, ARRAY_SIZE(allocators));
-	if (access(DEVICE "reserve_bytes", F_OK)) {
-		ways[0].missing = true;
-		row_missing(ways[0].name, "the module has no reserve");
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		ways[i].missing = ways[i].needs && access(ways[i].needs, F_OK);
+		if (ways[i].missing)
+			row_missing(ways[i].name, ways[i].needs);
 	}
 	find_photos();
 	if (!photos.nr)
