@@ -404,6 +404,8 @@ static void cold_one(const struct way *way, size_t size)
 			die("%s: not all of the memory was there", way->name);
 		if (reserve_ns && reserve_thread_ns() != reserve_ns)
 			die("the reserve was refilled meanwhile");
+		if (reserve_ns && file_get(DEVICE "reserve_held_bytes"))
+			die("the reserve was not used");
 		m.cost = ran.ns;
 		m.extra = ran.faults;
 		row("cold", "first use", size, way->name, "kinstr", &m);

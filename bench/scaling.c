@@ -28,7 +28,7 @@
 /* The machine may be busy: of several short slices the best is the round's. */
 #define SLICE_NS	20000000ULL
 #define SLICES		(quick ? 2 : 5)
-#define SHARE_BYTES	(quick ? 16 * MiB : 64 * MiB)
+#define SHARE_BYTES	(quick ? 8 * MiB : 16 * MiB)
 
 /* The first is who the others are compared with. */
 static struct contender contenders[ARRAY_SIZE(allocators) + 1] = {
@@ -225,10 +225,16 @@ static uint64_t consume(struct job *job, struct ring *ring)
 	return out * n;
 }
 
-static void rings_init(void)
+/* Have as many buffers as can be under way at a time, and one parcel more. */
+static void rings_init(const struct job *job)
 {
-	size_t i;
+	size_t n = (PARCELS + 1) * parcel_size(job) * job->threads / 2, i;
+	void *buf[(PARCELS + 1) * PARCEL * ARRAY_SIZE(rings)];
 
+	for (i = 0; i < n; i++)
+		buf[i] = get(job->size);
+	while (n--)
+		put(buf[n], job->size);
 	for (i = 0; i < ARRAY_SIZE(rings); i++)
 		if (sem_init(&rings[i].empty, 0, PARCELS) ||
 		    sem_init(&rings[i].full, 0, 0))
@@ -291,6 +297,7 @@ static void child(int argc, char **argv)
 	if (!strcmp(me, "bufpool")) {
 		bufpool_config_init(&config, BUFPOOL_PRESET_DEFAULT);
 		config.trim_period_ms = 0;
+		config.max_retained_bytes = 1 * GiB;
 		pool_open(&config, "device");
 	}
 	job.size = strtoull(argv[1], NULL, 10);
@@ -299,7 +306,7 @@ static void child(int argc, char **argv)
 		job.run = pairs;
 		run_row(&job, argv[0], "pairs/ms");
 	} else if (!strcmp(argv[0], "cross-CPU")) {
-		rings_init();
+		rings_init(&job);
 		job.run = pass;
 		run_row(&job, argv[0], "buffers/ms");
 	} else {
