@@ -317,7 +317,7 @@ static void print_table(const struct report *r)
 
 static void print_line(const struct report *r)
 {
-	printf("%s\t%s\t%u\t%u\t%.3f\t%ld\t%lld\t%lld\t", r->allocator, r->preset,
+	printf("%s\t%s\t%u\t%u\t%.6f\t%ld\t%lld\t%lld\t", r->allocator, r->preset,
 	       r->made, r->failed, r->seconds, r->faults, r->peak, r->kept);
 	if (r->retained >= 0)
 		printf("%lld\n", r->retained);
