@@ -17,3 +17,12 @@ $(BENCH_PROGRAMS): build/bench/%: bench/%.c $(wildcard bench/*.h) \
 .PHONY: bench
 bench: setup $(BENCH_PROGRAMS) build/bin/thumbnail
 	@bench/run $(if $(QUICK),--quick)
+
+# Figures and plots of the last run into the documentation.
+.PHONY: bench-docs
+bench-docs:
+	@test -e build/bench/ahead.txt || { \
+		echo "Nothing measured yet: make bench" >&2; exit 1; }
+	@mkdir -p Documentation/benchmarks
+	cp build/bench/*.svg build/bench/*.txt build/bench/*.environment \
+		Documentation/benchmarks
