@@ -587,7 +587,7 @@ static void thumbnails(const struct contender *c, const char *threads,
 		       const char *kind)
 {
 	static char reference[4096];
-	unsigned int i, times = quick ? 1 : 3;
+	unsigned int i, times = quick ? 1 : 2;
 	char text[64], dir[4096], command[9000];
 	struct run *run = &runs[nr_runs];
 	struct run best;
