@@ -69,5 +69,6 @@ help:
 	@echo '  make clean       remove everything that was built here'
 	@echo 'Develop:'
 	@echo '  make setup       install the Debian packages that all of this needs'
+	@echo '  make bench-docs  what make bench has found, into Documentation/benchmarks'
 	@echo '  make kernels     download or build the kernels the VMs boot'
 	@echo '  make lint        compiler, sparse, checkpatch, kernel-doc, shellcheck'

@@ -18,10 +18,14 @@ FNR == 1 {
 }
 
 {
-	key = program "|" $1 "|" $2 "|" $3 "|" $4
+	set = program "|" $1 "|" $2 "|" $3
+	key = set "|" $4
 	cost[key] = $8
+	work[key] = $9
 	extra[key] = $10
-	sets[++nr_sets] = program "|" $1 "|" $2 "|" $3
+	if (!(set in set_work))
+		set_work[set] = $9
+	sets[++nr_sets] = set
 	set_contender[nr_sets] = $4
 }
 
@@ -32,15 +36,20 @@ function bytes(n)
 	return n < 1024 * mib ? n / mib " MiB" : n / 1024 / mib " GiB"
 }
 
-# A figure's cost; where there is none, the row cannot be told.
-function get(set, contender)
+# A figure's cost; where there is none, the row cannot be told, nor where it is of
+# other work than the others of its set.
+function get(set, contender,	key)
 {
-	if (!((set "|" contender) in cost)) {
+	key = set "|" contender
+	if (!(key in cost)) {
 		if (lacks == "")
-			lacks = contender " of " set
+			lacks = "there is no " contender " of " set
 		return 1
 	}
-	return cost[set "|" contender]
+	if (work[key] == "varies" || work[key] > set_work[set] * 1.05 ||
+	    work[key] < set_work[set] / 1.05)
+		lacks = "unlike work: " contender " of " set
+	return cost[key]
 }
 
 # The least cost among the contenders in list; its name in "best".
@@ -77,7 +86,7 @@ function end(figure, met,	i)
 		figure = "-"
 		verdict = "not measured"
 		nr_details = 0
-		detail("there is no " lacks)
+		detail(lacks)
 	} else {
 		verdict = met ? "met" : "NOT MET"
 	}
@@ -97,7 +106,7 @@ function find_sizes(prefix, contender,	i, n, field)
 		}
 	}
 	if (!n)
-		lacks = contender " of " prefix
+		lacks = "there is no " contender " of " prefix
 	return n
 }
 
@@ -157,7 +166,7 @@ function steady_pairs(	i, low, high, calls, n, where)
 		}
 	}
 	if (!low)
-		lacks = "bufpool of paths|pairs"
+		lacks = "there is no bufpool of paths|pairs"
 	sub(/^paths\|pairs\|/, "", where)
 	sub(/\|/, ", ", where)
 	detail(sprintf("%.1f to %.1f instructions, the most with %s bytes; %d system calls", \
@@ -211,7 +220,7 @@ function threshold(	i, ratio, worst, n, field)
 			worst = ratio
 	}
 	if (!n)
-		lacks = "paths|threshold"
+		lacks = "there is no paths|threshold"
 	end(sprintf("%.2f", worst), worst >= 0.9)
 }
 

@@ -26,3 +26,5 @@ bench-docs:
 	@mkdir -p Documentation/benchmarks
 	cp build/bench/*.svg build/bench/*.txt build/bench/*.environment \
 		Documentation/benchmarks
+
+NATIVE_TESTS	+= bench/test-summary

@@ -6,7 +6,8 @@
 # first contender; it is refused where the work differs by more than a twentieth.
 #
 # With -v csv=1 for plots and for ahead.awk: part, kind, size, contender, unit,
-# figure, spread, cost of an operation, its work, extra; all of them medians.
+# figure, spread, cost of an operation, its work or "varies", extra; all of them
+# medians.
 
 BEGIN {
 	FS = ","
@@ -143,7 +144,7 @@ END {
 		for (c = 1; c <= contenders[set]; c++) {
 			key = set SUBSEP name[set, c]
 			w = median(work, key)
-			alike = high - low <= w / 20
+			steady = high - low <= w / 20
 			t = median(cost, key)
 			spread = t ? (high - low) / t : 0
 			if (c == 1) {
@@ -156,7 +157,7 @@ END {
 						name[set, c]
 				continue
 			}
-			alike = alike && first_work && w < first_work * 1.05 &&
+			alike = steady && first_work && w < first_work * 1.05 &&
 				w > first_work / 1.05
 			ratio = "unlike"
 			if (alike)
@@ -164,9 +165,10 @@ END {
 			v = figure(unit[set], w, t)
 			x = median(extra, key)
 			if (csv) {
-				printf "%s,%s,%s,%s,%s,%.6g,%.4f,%.8g,%.8g,%.8g\n",
+				printf "%s,%s,%s,%s,%s,%.6g,%.4f,%.8g,%s,%.8g\n",
 					field[1], field[2], field[3], name[set, c],
-					unit[set], v, spread, t, w, x
+					unit[set], v, spread, t,
+					steady ? sprintf("%.8g", w) : "varies", x
 				continue
 			}
 			if (extra_unit[set] ~ /^MiB/)
