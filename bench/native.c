@@ -65,6 +65,9 @@ static void open_ours(void)
 
 #define MAX_THREADS	2
 
+/* Bytes that keep words of two threads out of each other's way. */
+#define APART		128
+
 /**
  * struct job - what is done again and again, by one thread or two at a time
  * @run: do it @n times, as thread @thread
@@ -212,7 +215,8 @@ static void pair_touched(struct job *job, unsigned int thread, size_t n)
 static void limit_untouched(struct job *job, unsigned int thread, size_t n)
 {
 	static struct {
-		uint64_t word __attribute__((aligned(128)));
+		uint64_t word;
+		char apart[APART];
 	} own[MAX_THREADS];
 	uint64_t *word = &own[thread].word, old = *word;
 
@@ -292,8 +296,10 @@ static void threads(size_t size)
 
 static struct {
 	void *slot[RING];
-	size_t in __attribute__((aligned(128)));
-	size_t out __attribute__((aligned(128)));
+	char apart_in[APART];
+	size_t in;
+	char apart_out[APART];
+	size_t out;
 } ring;
 
 static size_t ring_used(void)
@@ -458,21 +464,19 @@ static struct run runs[64];
 static size_t nr_runs;
 static glob_t photos;
 
-static void run_exec(const char *contender, const char *threads, const char *dir)
+static void run_exec(const char *contender, const char *nr_threads,
+		     const char *dir)
 {
 	bool ours = !strncmp(contender, "bufpool", strlen("bufpool"));
 	const char *colon = strchr(contender, ':');
 	char *argv[32 + photos.gl_pathc];
-	char program[4096], period[16];
+	char self[4096] = "", program[4200], period[16];
 	size_t n = 0, i;
-	ssize_t length;
 
-	length = readlink("/proc/self/exe", program,
-			  sizeof(program) - sizeof(THUMBNAIL));
-	if (length < 0)
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		die("/proc/self/exe: %s", strerror(errno));
-	program[length] = 0;
-	strcpy(strrchr(program, '/') + 1, THUMBNAIL);
+	*strrchr(self, '/') = 0;
+	snprintf(program, sizeof(program), "%s/" THUMBNAIL, self);
 	snprintf(period, sizeof(period), "%u", TRIM_PERIOD);
 
 	argv[n++] = program;
@@ -485,7 +489,7 @@ static void run_exec(const char *contender, const char *threads, const char *dir
 		argv[n++] = period;
 	}
 	argv[n++] = "--threads";
-	argv[n++] = (char *)threads;
+	argv[n++] = (char *)nr_threads;
 	argv[n++] = "--output";
 	argv[n++] = (char *)dir;
 	argv[n++] = "--report";
@@ -533,7 +537,7 @@ static void run_again(struct run *run)
 }
 
 static void run_start(struct run *run, const struct contender *c,
-		      const char *threads, const char *dir)
+		      const char *nr_threads, const char *dir)
 {
 	int to[2], from[2];
 
@@ -547,7 +551,7 @@ static void run_start(struct run *run, const struct contender *c,
 		contend_preload(c);
 		if (setenv("BUFPOOL_BACKEND", "anonymous", 1))
 			die("setenv: %s", strerror(errno));
-		run_exec(c->name, threads, dir);
+		run_exec(c->name, nr_threads, dir);
 	}
 	close(to[0]);
 	close(from[1]);
@@ -583,8 +587,8 @@ static void run_row(const struct run *run, const char *kind)
 }
 
 /* The first time and the best of the others. */
-static void thumbnails(const struct contender *c, const char *threads,
-		       const char *kind)
+static void run_all(const struct contender *c, const char *nr_threads,
+		    const char *kind)
 {
 	static char reference[4096];
 	unsigned int i, times = quick ? 1 : 2;
@@ -601,7 +605,7 @@ static void thumbnails(const struct contender *c, const char *threads,
 		die("%s: %s", dir, strerror(errno));
 
 	*run = (struct run){ .name = c->name, .kind = kind, .round = this_round };
-	run_start(run, c, threads, dir);
+	run_start(run, c, nr_threads, dir);
 	snprintf(text, sizeof(text), "%s: first time", kind);
 	run_row(run, text);
 	best = *run;
@@ -615,7 +619,7 @@ static void thumbnails(const struct contender *c, const char *threads,
 	run_row(&best, kind);
 
 	if (!*reference)
-		strcpy(reference, dir);
+		snprintf(reference, sizeof(reference), "%s", dir);
 	snprintf(command, sizeof(command), "diff -rq '%s' '%s' >&2", reference, dir);
 	if (system(command))
 		die("thumbnail, %s: other thumbnails", c->name);
@@ -744,10 +748,10 @@ static void each_program(const char *nr_threads, const char *kind)
 	size_t c;
 
 	for (c = 0; c < ARRAY_SIZE(presets); c++)
-		thumbnails(&presets[c], nr_threads, kind);
+		run_all(&presets[c], nr_threads, kind);
 	for (c = 0; c < ARRAY_SIZE(allocators); c++)
 		if (c && !contenders[c].missing)
-			thumbnails(&contenders[c], nr_threads, kind);
+			run_all(&contenders[c], nr_threads, kind);
 }
 
 static void begin(void)
