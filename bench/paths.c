@@ -17,6 +17,9 @@
  *	threshold	"PRESET",	"at", "over": a pair of exactly the preset's
  *			"PRESET		large threshold, and of one byte more;
  *			touched"	"touched": each page is written to
+ *	unlike sizes	"PRESET"	"at", "over": pairs of four sizes in turn, a page
+ *					apart, up to the threshold and above it,
+ *					while four such buffers are idle
  *	short-lived	"process"	ways, and allocators; a process is started that
  *					allocates 64 MiB, writes to each page and ends
  *	thumbnail	"first",	allocators; thumbnails made of photographs, once
@@ -584,44 +587,61 @@ static const struct {
 	{ "aggressive",	BUFPOOL_PRESET_AGGRESSIVE },
 };
 
-static void threshold_one(size_t which, size_t over, bool touching)
+/* Sizes in turn. */
+#define UNLIKE	4
+
+/*
+ * Pairs of the preset's threshold, or @over more bytes.  With @sizes, in turn of
+ * so many, a page apart, to either side.
+ */
+static void threshold_one(size_t which, size_t over, bool touching, size_t sizes)
 {
 	pid_t pid = start();
 
 	if (!pid) {
 		struct measured m = { .extra_unit = CALLS };
-		size_t size, i, threshold;
+		size_t size[UNLIKE], i, k, threshold;
 		struct bufpool_config cfg;
+		void *warm[UNLIKE];
 		uint64_t begin;
 		char kind[32];
 		int calls;
 
+		me = "bufpool";
 		if (bufpool_config_init(&cfg, presets[which].preset))
 			die("no such preset");
 		cfg.trim_period_ms = 0;
 		pool_open(&cfg, "device");
 		threshold = cfg.large_threshold_bytes;
-		size = threshold + over;
-		m.count = touching ? 10 : 1000;
-		m.work = size;
-		buf_free(buf_alloc(size));
+		for (k = 0; k < sizes; k++)
+			size[k] = over ? threshold + over + k * 4 * KiB :
+					 threshold - k * 4 * KiB;
+		m.count = touching ? 10 * sizes : 4000;
+		m.work = threshold;
+		/* All of them at a time: so many are idle from then on. */
+		for (k = 0; k < sizes; k++)
+			warm[k] = buf_alloc(size[k]);
+		for (k = 0; k < sizes; k++)
+			buf_free(warm[k]);
 		begin = now_ns();
-		for (i = 0; i < m.count; i++) {
-			char *buf = buf_alloc(size);
+		for (i = 0; i < m.count; i += sizes) {
+			for (k = 0; k < sizes; k++) {
+				char *buf = buf_alloc(size[k]);
 
-			if (touching)
-				write_pages(buf, size);
-			buf_free(buf);
+				if (touching)
+					write_pages(buf, size[k]);
+				buf_free(buf);
+			}
 		}
 		m.cost = now_ns() - begin;
 		calls = calls_begin();
 		for (i = 0; i < m.count; i++)
-			buf_free(buf_alloc(size));
+			buf_free(buf_alloc(size[i % sizes]));
 		m.extra = per_thousand(calls_end(calls), m.count);
 		snprintf(kind, sizeof(kind), "%s%s", presets[which].name,
 			 touching ? " touched" : "");
-		row("threshold", kind, threshold, over ? "over" : "at", "instr",
-		    &m);
+		row(sizes > 1 ? "unlike sizes" : "threshold", kind, threshold,
+		    over ? "over" : "at", "instr", &m);
 		rows_close();
 		_exit(0);
 	}
@@ -633,10 +653,14 @@ static void threshold_round(void)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(presets); i++) {
-		threshold_one(i, 0, false);
-		threshold_one(i, 1, false);
-		threshold_one(i, 0, true);
-		threshold_one(i, 1, true);
+		threshold_one(i, 0, false, 1);
+		threshold_one(i, 1, false, 1);
+		threshold_one(i, 0, true, 1);
+		threshold_one(i, 1, true, 1);
+	}
+	for (i = 0; i < ARRAY_SIZE(presets); i++) {
+		threshold_one(i, 0, false, UNLIKE);
+		threshold_one(i, 1, false, UNLIKE);
 	}
 }
 
