@@ -169,8 +169,8 @@ function steady_pairs(	i, low, high, calls, n, where)
 		lacks = "there is no bufpool of paths|pairs"
 	sub(/^paths\|pairs\|/, "", where)
 	sub(/\|/, ", ", where)
-	detail(sprintf("%.1f to %.1f instructions, the most with %s bytes; %d system calls", \
-		low, high, where, calls))
+	detail(sprintf("%.1f to %.1f instructions, the most with %s bytes; %s", low, \
+		high, where, calls ? "system calls" : "no system call"))
 	end(sprintf("%.1f to %.1f instr", low, high), !calls && high < low * 1.05)
 }
 
@@ -209,13 +209,14 @@ function threshold(	i, ratio, worst, n, field)
 {
 	begin("one byte over the large threshold", ">= 0.9 of throughput")
 	for (i = 1; i <= nr_sets; i++) {
-		if (index(sets[i], "paths|threshold|") != 1 || set_contender[i] != "at")
-			continue
 		split(sets[i], field, "|")
+		if (field[1] != "paths" || set_contender[i] != "at" ||
+		    (field[2] != "threshold" && field[2] != "unlike sizes"))
+			continue
 		ratio = get(sets[i], "at") / get(sets[i], "over")
-		detail(sprintf("%s, %s: %.2f: %.0f instructions at it, %.0f over it", \
-			field[3], bytes(field[4]), ratio, get(sets[i], "at"), \
-			get(sets[i], "over")))
+		detail(sprintf("%s, %s, %s: %.2f: %.0f instructions at it, %.0f over it", \
+			field[2], field[3], bytes(field[4]), ratio, \
+			get(sets[i], "at"), get(sets[i], "over")))
 		if (!n++ || ratio < worst)
 			worst = ratio
 	}
@@ -246,6 +247,10 @@ function thumbnails(	set, clock, min, fastest, kept, speed, ours)
 	detail(sprintf("%.1f MiB, %s %.1f, default preset %.1f", \
 		get(set, ours) / mib, fastest, get(set, fastest) / mib, \
 		get(set, "bufpool: default") / mib))
+	set = "paths|footprint|idle|0"
+	if ((set "|bufpool") in cost && (set "|" fastest) in cost)
+		detail(sprintf("with the module, all of the process: %.1f MiB, %s %.1f", \
+			get(set, "bufpool") / mib, fastest, get(set, fastest) / mib))
 	end(sprintf("%.2f", kept), kept <= 0.25)
 }
 
