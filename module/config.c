@@ -195,9 +195,9 @@ void bufpool_config_keep(const struct bufpool_config *cfg, u32 cls,
 	if (smallest <= cfg->max_pooled_bytes)
 		keep->depot_cap = keep->large ? cfg->large_cached : U32_MAX;
 	if (bytes <= cfg->max_pooled_bytes)
-		keep->percpu_cap = min_t(u64, share / bytes, keep->large ?
-					 min(cfg->large_cached, 1U) :
-					 cfg->percpu_cached);
+		keep->percpu_cap = min_t(u64, share / bytes, cfg->percpu_cached);
+	if (keep->large)
+		keep->percpu_cap = min3(keep->percpu_cap, cfg->large_cached, 1U);
 }
 
 /**

@@ -190,6 +190,9 @@ TEST(tuning_follows_configuration)
 	EXPECT_EQ(7, c->classes[class_of(64 * KiB)].percpu_cap);
 
 	cfg.percpu_cached = 0;
+	ASSERT_EQ(0, pool_set_config(&p, &cfg));
+	EXPECT_EQ(0, c->classes[class_of(5 * MiB)].percpu_cap);
+	EXPECT_EQ(3, c->classes[class_of(5 * MiB)].depot_cap);
 	cfg.alloc_limit_bytes = 1 * MiB;
 	cfg.max_pooled_bytes = 64 * KiB;
 	ASSERT_EQ(0, pool_set_config(&p, &cfg));

@@ -52,7 +52,7 @@
  * @alloc_limit_bytes: the largest single allocation
  * @percpu_cached: idle buffers kept per size class on each CPU
  * @large_cached: idle buffers kept per size class on the large path, in the depot;
- *	beside them, unless it is 0, one on each CPU
+ *	beside them, unless this or @percpu_cached is 0, one on each CPU
  * @trim_period_ms: time between two trims of idle memory; 0: never
  * @trim_percent: share of every stack's idle buffers that one trim gives back
  */
