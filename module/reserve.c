@@ -17,7 +17,8 @@
  * wakes anybody who does - and leaves each node its high watermarks.  Where that
  * gives nothing it tries again after RETRY.  What the shrinker has taken is not
  * replaced for PAUSE: memory was short.  The thread exists while the target is not
- * zero, and sleeps while nothing is missing.
+ * zero, and sleeps while nothing is missing, and LINGER longer: a task of idle
+ * priority is still given a time slice beside the one that has just woken it.
  *
  * The folios are on no LRU list and cannot migrate, so they are allocated as
  * unmovable, and are never in ZONE_MOVABLE or CMA.
@@ -50,6 +51,9 @@
 
 /* From the shrinker's last folio to the thread's next. */
 #define PAUSE		(10 * HZ)
+
+/* From the first folio taken until the thread begins to replace it. */
+#define LINGER		(HZ / 50)
 
 struct node_list {
 	struct list_head	folios;
@@ -320,7 +324,11 @@ static int refill_thread(void *unused)
 
 	WARN_ON_ONCE(sched_setattr_nocheck(current, &idle));
 	for (;;) {
-		wait_event_idle(missing, is_missing() || kthread_should_stop());
+		if (!is_missing()) {
+			wait_event_idle(missing,
+					is_missing() || kthread_should_stop());
+			doze(LINGER);
+		}
 		if (kthread_should_stop())
 			return 0;
 		timeout = pause_left();
@@ -328,6 +336,7 @@ static int refill_thread(void *unused)
 			timeout = RETRY;
 		if (timeout)
 			doze(timeout);
+		cond_resched();
 	}
 }
 
