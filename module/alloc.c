@@ -250,8 +250,8 @@ int bufpool_alloc(struct bufpool *pool, u64 bytes, u32 flags,
 {
 	struct bufpool_config cfg;
 	struct bufpool_keep keep;
+	u64 pages, hold;
 	bool reused;
-	u64 pages;
 	u32 cls;
 	int err = 0;
 
@@ -272,14 +272,14 @@ int bufpool_alloc(struct bufpool *pool, u64 bytes, u32 flags,
 
 	cls = bufpool_class(pages);
 	bufpool_config_keep(&cfg, cls, &keep);
+	hold = keep.large ? pages : bufpool_class_pages(cls);
 	reused = keep.large ? pop_large(pool, cls, pages, ref) :
 			      pop_small(pool, cls, ref);
 	*fresh = reused ? ref->pages : 0;
 	if (!reused) {
-		err = alloc_new(pool, cls, keep.large ? pages :
-				bufpool_class_pages(cls), ref);
+		err = alloc_new(pool, cls, hold, ref);
 	} else if (ref->pages < pages) {
-		err = grow(pool, ref, pages);
+		err = grow(pool, ref, hold);
 		if (!err)
 			bufpool_count(pool, BUFPOOL_GROWN, 1);
 	}

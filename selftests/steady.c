@@ -143,6 +143,37 @@ TEST_F(steady, several_at_a_time)
 	EXPECT_EQ(0, status);
 }
 
+/* Four sizes of one large class in turn, while four such buffers are idle. */
+TEST(unlike_large_sizes)
+{
+	int status, i, k;
+
+	in_child(status, {
+		struct bufpool *bp = bufpool_create(NULL);
+		char *buf[4];
+
+		check(bp && !pin_to_cpu(0));
+		for (k = 0; k < 4; k++)
+			check(buf[k] = bufpool_alloc(bp, 9 * MiB + k * 4096, 0));
+		for (k = 0; k < 4; k++)
+			bufpool_free(bp, buf[k]);
+		for (i = 0; i < PAIRS; i++) {
+			/* The biggest of them has become everybody's. */
+			if (i == 8)
+				forbid_system_calls();
+			buf[0] = bufpool_alloc(bp, 9 * MiB + i % 4 * 4096, 0);
+			if (!buf[0])
+				leave(2);
+			*(volatile char *)buf[0] = 1;
+			bufpool_free(bp, buf[0]);
+		}
+		leave(0);
+	});
+	if (status == KSFT_SKIP)
+		SKIP(return, "a kernel without seccomp filters");
+	EXPECT_EQ(0, status);
+}
+
 /* A thousand freed and a thousand allocated again, many more than any stack. */
 TEST(a_thousand_at_a_time)
 {

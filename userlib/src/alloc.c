@@ -93,6 +93,12 @@ static void depot_popped(struct bufpool *bp, uint32_t index)
 			   __ATOMIC_RELAXED);
 }
 
+static bool class_is_large(const struct bufpool *bp, uint32_t class)
+{
+	return load_relaxed(&bp->control->classes[class].flags) &
+	       BUFPOOL_CLASS_LARGE;
+}
+
 /* Push to this CPU's stack; false if it is full. */
 static inline bool push_local(struct bufpool *bp, uint32_t cpu, uint32_t index,
 			      uint32_t class)
@@ -101,7 +107,10 @@ static inline bool push_local(struct bufpool *bp, uint32_t cpu, uint32_t index,
 			  load_relaxed(&bp->control->classes[class].percpu_cap));
 }
 
-/* Pop the top slot of a large class if it has @pages or more. */
+/*
+ * Pop the top slot of a large class if it has @pages or more.  What would be best
+ * among several, or whether to make one bigger, is left to the kernel.
+ */
 static uint32_t pop_fitting(struct bufpool *bp, __u64 *head, uint64_t pages)
 {
 	__u64 old = stack_head(head);
@@ -117,37 +126,25 @@ static uint32_t pop_fitting(struct bufpool *bp, __u64 *head, uint64_t pages)
 	return top;
 }
 
-/*
- * The same from the depot: a slot of exactly @pages, or the only one there is if
- * it is big enough.  What would be best among several, or whether to make one
- * bigger, is left to the kernel.
- */
-static uint32_t pop_large_depot(struct bufpool *bp, uint32_t class,
-				uint64_t pages)
+static uint32_t pop_depot(struct bufpool *bp, uint32_t class, uint64_t pages,
+			  bool large)
 {
 	__u64 *head = &pool_depot(bp)->head[class];
-	__u64 old = stack_head(head);
-	uint32_t top, held;
+	uint32_t index = large ? pop_fitting(bp, head, pages) :
+				 stack_pop(bp, head);
 
-	do {
-		top = stack_top(bp, old);
-		if (top == NO_SLOT)
-			return NO_SLOT;
-		held = load_relaxed(&bp->slots[top].pages);
-		if (held < pages || (held > pages && stack_depth(bp, old) > 1))
-			return NO_SLOT;
-	} while (!stack_pop_top(bp, head, &old, top));
-
-	return top;
+	if (index != NO_SLOT)
+		depot_popped(bp, index);
+	return index;
 }
 
 /*
  * An idle slot from any stack.  Of a large class one that fits; as classes are a
  * quarter apart, that wastes no more than a quarter.
  */
-static uint32_t pop_any(struct bufpool *bp, uint32_t class, uint64_t pages,
-			bool large)
+static uint32_t pop_any(struct bufpool *bp, uint32_t class, uint64_t pages)
 {
+	bool large = class_is_large(bp, class);
 	uint32_t here = this_cpu(bp);
 	uint32_t cpu = here;
 	uint32_t index;
@@ -157,93 +154,15 @@ static uint32_t pop_any(struct bufpool *bp, uint32_t class, uint64_t pages,
 
 		index = large ? pop_fitting(bp, head, pages) :
 				stack_pop(bp, head);
+		if (index == NO_SLOT && cpu == here)
+			index = pop_depot(bp, class, pages, large);
 		if (index != NO_SLOT)
 			return index;
-		if (cpu == here) {
-			index = large ? pop_large_depot(bp, class, pages) :
-					stack_pop(bp, &pool_depot(bp)->head[class]);
-			if (index != NO_SLOT) {
-				depot_popped(bp, index);
-				return index;
-			}
-		}
 		if (++cpu == bp->nr_cpus)
 			cpu = 0;
 	} while (cpu != here);
 
 	return NO_SLOT;
-}
-
-static noinline ALLOC_TEXT void *alloc_slow(struct bufpool *bp, size_t size,
-					    unsigned int flags)
-{
-	uint32_t index = NO_SLOT;
-	void *buf = NULL;
-	uint64_t pages;
-	uint32_t class;
-
-	if (size == 0 || flags & ~BUFPOOL_ZERO) {
-		errno = EINVAL;
-		return NULL;
-	}
-	if (size > load_relaxed(&bp->control->alloc_limit_bytes)) {
-		errno = EFBIG;
-		return NULL;
-	}
-
-	pool_poll(bp);
-	pages = ((size - 1) >> bp->page_shift) + 1;
-	class = bufpool_class(pages);
-	if (class < bp->nr_classes)
-		index = pop_any(bp, class, pages,
-				load_relaxed(&bp->control->classes[class].flags) &
-				BUFPOOL_CLASS_LARGE);
-	if (index != NO_SLOT) {
-		if (slot_claim(bp, index, class, pages)) {
-			buf = slot_address(bp, index);
-			if (flags & BUFPOOL_ZERO)
-				bufpool_zero(buf, slot_bytes(bp, index));
-		} else {
-			bufpool_free_request(bp, "free", index);
-		}
-	}
-	if (!buf)
-		buf = alloc_request(bp, size, flags);
-	if (unlikely(bp->leaks) && buf)
-		bufpool_leaks_record(bp, slot_index(bp, buf), size);
-	return buf;
-}
-
-static noinline void *alloc_misfit(struct bufpool *bp, size_t size,
-				   uint32_t index)
-{
-	bufpool_free_request(bp, "free", index);
-	return alloc_request(bp, size, 0);
-}
-
-ALLOC_TEXT
-void *bufpool_alloc(struct bufpool *bp, size_t size, unsigned int flags)
-{
-	uint64_t last = (uint64_t)size - 1, pages;
-	uint32_t class, cpu, index;
-
-	/* A size of 0 wraps and is over any limit. */
-	if (unlikely(flags ||
-		     last >= load_relaxed(&bp->control->alloc_limit_bytes)))
-		return alloc_slow(bp, size, flags);
-
-	pages = (last >> bp->page_shift) + 1;
-	class = bufpool_class(pages);
-	cpu = cpu_from_rseq(bp);
-	if (unlikely(class >= bp->nr_classes || cpu >= bp->fast_cpus))
-		return alloc_slow(bp, size, flags);
-
-	index = stack_pop(bp, &bp->stacks[cpu].head[class]);
-	if (index == NO_SLOT)
-		return alloc_slow(bp, size, flags);
-	if (unlikely(!slot_claim(bp, index, class, pages)))
-		return alloc_misfit(bp, size, index);
-	return slot_address(bp, index);
 }
 
 /* Pages on a CPU's stack: those of a class have the same number, if not large. */
@@ -311,6 +230,100 @@ static bool push_depot(struct bufpool *bp, uint32_t index, uint32_t class)
 	return true;
 }
 
+/* Keep the caller's slot, or have the kernel free it. */
+static void put(struct bufpool *bp, uint32_t index, uint32_t class)
+{
+	if (!push_local(bp, this_cpu(bp), index, class) &&
+	    !push_depot(bp, index, class))
+		bufpool_free_request(bp, "free", index);
+}
+
+static noinline ALLOC_TEXT void *alloc_slow(struct bufpool *bp, size_t size,
+					    unsigned int flags)
+{
+	uint32_t index = NO_SLOT;
+	void *buf = NULL;
+	uint64_t pages;
+	uint32_t class;
+
+	if (size == 0 || flags & ~BUFPOOL_ZERO) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (size > load_relaxed(&bp->control->alloc_limit_bytes)) {
+		errno = EFBIG;
+		return NULL;
+	}
+
+	pool_poll(bp);
+	pages = ((size - 1) >> bp->page_shift) + 1;
+	class = bufpool_class(pages);
+	if (class < bp->nr_classes)
+		index = pop_any(bp, class, pages);
+	if (index != NO_SLOT) {
+		if (slot_claim(bp, index, class, pages)) {
+			buf = slot_address(bp, index);
+			if (flags & BUFPOOL_ZERO)
+				bufpool_zero(buf, slot_bytes(bp, index));
+		} else {
+			/* The kernel makes it bigger. */
+			put(bp, index, class);
+		}
+	}
+	if (!buf)
+		buf = alloc_request(bp, size, flags);
+	if (unlikely(bp->leaks) && buf)
+		bufpool_leaks_record(bp, slot_index(bp, buf), size);
+	return buf;
+}
+
+/*
+ * The slot that was popped is too small: try another one in exchange, so that
+ * of unlike sizes in one class the big ones come to be used by all.
+ */
+static noinline void *alloc_misfit(struct bufpool *bp, size_t size,
+				   uint32_t index, uint32_t class,
+				   uint64_t pages)
+{
+	uint32_t other = NO_SLOT;
+
+	if (class_is_large(bp, class))
+		other = pop_any(bp, class, pages);
+	if (other == NO_SLOT) {
+		put(bp, index, class);
+		return alloc_request(bp, size, 0);
+	}
+	if (!push_depot(bp, index, class))
+		bufpool_free_request(bp, "free", index);
+	slot_claim(bp, other, class, pages);
+	return slot_address(bp, other);
+}
+
+ALLOC_TEXT
+void *bufpool_alloc(struct bufpool *bp, size_t size, unsigned int flags)
+{
+	uint64_t last = (uint64_t)size - 1, pages;
+	uint32_t class, cpu, index;
+
+	/* A size of 0 wraps and is over any limit. */
+	if (unlikely(flags ||
+		     last >= load_relaxed(&bp->control->alloc_limit_bytes)))
+		return alloc_slow(bp, size, flags);
+
+	pages = (last >> bp->page_shift) + 1;
+	class = bufpool_class(pages);
+	cpu = cpu_from_rseq(bp);
+	if (unlikely(class >= bp->nr_classes || cpu >= bp->fast_cpus))
+		return alloc_slow(bp, size, flags);
+
+	index = stack_pop(bp, &bp->stacks[cpu].head[class]);
+	if (index == NO_SLOT)
+		return alloc_slow(bp, size, flags);
+	if (unlikely(!slot_claim(bp, index, class, pages)))
+		return alloc_misfit(bp, size, index, class, pages);
+	return slot_address(bp, index);
+}
+
 static noinline void free_slow(struct bufpool *bp, void *buf)
 {
 	uint32_t index, class;
@@ -329,9 +342,7 @@ static noinline void free_slow(struct bufpool *bp, void *buf)
 
 	if (unlikely(bp->leaks))
 		bufpool_leaks_forget(bp, index);
-	if (!push_local(bp, this_cpu(bp), index, class) &&
-	    !push_depot(bp, index, class))
-		bufpool_free_request(bp, "free", index);
+	put(bp, index, class);
 	pool_poll(bp);
 }
 

@@ -28,7 +28,8 @@ void memory_tune(struct bufpool *bp, const struct memory_tuning *t)
 		uint64_t pages = bufpool_class_pages(class);
 		bool large = pages > t->large_threshold_pages;
 
-		store_relaxed(&tuning->percpu_cap, large ? 0 : t->percpu_cap);
+		store_relaxed(&tuning->percpu_cap,
+			      large ? t->large_percpu_cap : t->percpu_cap);
 		store_relaxed(&tuning->depot_cap, t->depot_cap);
 		store_relaxed(&tuning->flags, large ? BUFPOOL_CLASS_LARGE : 0);
 	}

@@ -12,6 +12,7 @@ struct memory_tuning {
 	uint64_t limit_pages;
 	uint32_t nr_cpus;
 	uint32_t percpu_cap;
+	uint32_t large_percpu_cap;
 	uint32_t depot_cap;
 	uint64_t large_threshold_pages;
 	uint64_t max_pooled_pages;

@@ -117,24 +117,55 @@ static void test_large(void)
 	bufpool_free(bp, b);
 
 	/* The 38 are on top of the 33. */
-	check(bufpool_alloc(bp, 38 * page, 0) == b &&
-	      memory_counts(bp).allocs == 2, "an exact fit on top: taken");
-	bufpool_free(bp, b);
-	check(bufpool_alloc(bp, 33 * page, 0) == a &&
-	      memory_counts(bp).allocs == 3,
-	      "an exact fit below: the backend's business");
-	check(pool_depot(bp)->idle_pages == 38, "the other one stays");
-	check(bufpool_alloc(bp, 36 * page, 0) == b &&
-	      memory_counts(bp).allocs == 3,
-	      "an inexact fit that is the only one: taken");
+	check(bufpool_alloc(bp, 33 * page, 0) == b &&
+	      memory_counts(bp).allocs == 2,
+	      "what is on top and fits is taken, if not the best");
 	check(bufpool_usable_size(bp, b) == 38 * page, "as it is");
+	check(pool_depot(bp)->idle_pages == 33, "the other one stays");
+	check(bufpool_alloc(bp, 36 * page, 0) == a &&
+	      memory_counts(bp).grown == 1 &&
+	      bufpool_usable_size(bp, a) == 36 * page,
+	      "one that is too small: the backend makes it bigger");
 	check(pool_depot(bp)->idle_pages == 0, "the depot is empty again");
+	bufpool_destroy(bp);
+}
+
+/* One large buffer stays on the CPU. */
+static void test_large_on_cpu(void)
+{
+	struct memory_tuning t = memory_defaults;
+	struct bufpool *bp;
+	void *a, *b;
+
+	t.large_threshold_pages = 16;
+	t.large_percpu_cap = 1;
+	bp = memory_pool(&t);
+	memory_pin(bp);
+
+	a = bufpool_alloc(bp, 33 * page, 0);
+	b = bufpool_alloc(bp, 38 * page, 0);
+	require(a && b);
+	bufpool_free(bp, b);
+	check(pool_depot(bp)->idle_pages == 0, "a CPU keeps a large buffer");
+	bufpool_free(bp, a);
+	check(pool_depot(bp)->idle_pages == 33, "and only one");
+	check(bufpool_alloc(bp, 36 * page, 0) == b, "it serves what it is big enough for");
+	check(bufpool_alloc(bp, 33 * page, 0) == a, "then the depot does");
 
 	bufpool_free(bp, a);
-	check(bufpool_alloc(bp, 40 * page, 0) == a &&
-	      memory_counts(bp).grown == 1 &&
-	      bufpool_usable_size(bp, a) == 40 * page,
-	      "one that is too small: the backend makes it bigger");
+	bufpool_free(bp, b);
+	check(bufpool_alloc(bp, 38 * page, 0) == b &&
+	      pool_depot(bp)->idle_pages == 33,
+	      "one that is too small is exchanged for one of the depot");
+	check(memory_counts(bp).allocs == 2, "all that without the backend");
+
+	/* Nothing but the 33. */
+	check(bufpool_alloc(bp, 37 * page, 0) == a &&
+	      memory_counts(bp).grown == 1, "or the backend makes it bigger");
+	bufpool_free(bp, a);
+	bufpool_free(bp, b);
+	check(bufpool_release_retained(bp) == (int64_t)((37 + 38) * page),
+	      "all of it can be given back");
 	bufpool_destroy(bp);
 }
 
@@ -159,9 +190,10 @@ static void test_threshold_change(void)
 		check(b && bufpool_usable_size(bp, b) == 40 * page,
 		      "%s: a kept buffer that is too small is not handed out",
 		      flags ? "zeroed" : "as is");
-		check(memory_counts(bp).frees == 1 &&
+		check(b == a && memory_counts(bp).grown == 1 &&
 		      memory_counts(bp).attached_pages == 40,
-		      "%s: but given back", flags ? "zeroed" : "as is");
+		      "%s: but made bigger, to the class's size",
+		      flags ? "zeroed" : "as is");
 		bufpool_destroy(bp);
 	}
 }
@@ -254,6 +286,7 @@ int main(void)
 	test_burst();
 	test_other_cpus();
 	test_large();
+	test_large_on_cpu();
 	test_threshold_change();
 	test_zero();
 	test_errors();
