@@ -8,6 +8,12 @@
 
 #include "bufpool.h"
 
+/*
+ * The part of a span's small slots that have lines of cache alone.  They do not lie
+ * side by side, which makes giving them back dearer.
+ */
+#define SPARSE_SHARE	32
+
 /* Small slots are packed; from 2 MiB up each starts where a PMD can map it. */
 static u32 class_stride(u32 cls)
 {
@@ -104,16 +110,27 @@ static int span_need_header(struct bufpool *pool, struct bufpool_span *span,
 
 /*
  * A detached slot of a span that has one.  Headers of small slots share lines of
- * cache, which two CPUs that use the slots would pull from one another: each CPU
- * begins to search in a part of its own, of so many slots that it ends with a line.
+ * cache, which two CPUs that use the slots would pull from one another.  So each CPU
+ * begins to search in a part of its own, and as long as there are few slots in use
+ * each has its line alone: one that another CPU took from here may be next to it.
  */
-static u32 find_slot(const struct bufpool_span *span)
+static u32 find_slot(struct bufpool_span *span)
 {
-	u32 part = max(round_down(span->nr_slots / nr_cpu_ids, 4), 4U);
-	u32 start = 0, slot;
+	/* As many end with a line, whatever their size. */
+	const u32 group = SMP_CACHE_BYTES / sizeof(struct bufpool_slot);
+	u32 part = max(round_down(span->nr_slots / nr_cpu_ids, group), group);
+	u32 start, slot;
 
-	if (span->stride * sizeof(struct bufpool_slot) < SMP_CACHE_BYTES)
-		start = raw_smp_processor_id() % (span->nr_slots / part) * part;
+	if (span->stride >= group)
+		return find_first_zero_bit(span->used, span->nr_slots);
+
+	start = raw_smp_processor_id() % (span->nr_slots / part) * part;
+	if (span->nr_used < span->nr_slots / SPARSE_SHARE) {
+		slot = bitmap_find_next_zero_area(span->used, span->nr_slots,
+						  start, group, group - 1);
+		if (slot < span->nr_slots)
+			return slot;
+	}
 	slot = find_next_zero_bit(span->used, span->nr_slots, start);
 	return slot < span->nr_slots ? slot :
 	       find_first_zero_bit(span->used, span->nr_slots);

@@ -250,6 +250,27 @@ TEST(cpus_share_no_line_of_headers)
 	bufpool_destroy(bp);
 }
 
+/* Nor when one has taken the other's only buffer. */
+TEST(no_line_is_shared_with_what_was_taken)
+{
+	struct bufpool *bp = create(64 * MiB);
+	uintptr_t taken, next;
+	void *buf;
+
+	ASSERT_NE(NULL, bp);
+	ASSERT_EQ(0, pin_to_cpu(0));
+	buf = bufpool_alloc(bp, 4096, 0);
+	bufpool_free(bp, buf);
+	if (pin_to_cpu(1))
+		SKIP(return, "one CPU");
+	taken = (uintptr_t)bufpool_alloc(bp, 4096, 0);
+	EXPECT_EQ((uintptr_t)buf, taken);
+	ASSERT_EQ(0, pin_to_cpu(0));
+	next = (uintptr_t)bufpool_alloc(bp, 4096, 0);
+	EXPECT_NE(taken / (4 * 4096), next / (4 * 4096));
+	bufpool_destroy(bp);
+}
+
 /* What the library put on the stacks is found, all of it. */
 TEST(release_retained)
 {

@@ -11,7 +11,11 @@
 #include "anonymous.h"
 #include "cpu.h"
 
-#define CACHE_LINE	64
+/* Slots whose headers end with a line of cache, whatever their size. */
+#define GROUP		(64 / (uint32_t)sizeof(struct bufpool_slot))
+
+/* The part of a span's small slots that have lines of cache alone. */
+#define SPARSE_SHARE	32
 
 /* Small slots are packed; from HUGE_SIZE up each starts where a huge page can. */
 static uint32_t class_stride(const struct bufpool *bp, uint32_t class)
@@ -170,22 +174,40 @@ static uint32_t next_unused(const struct span *span, uint32_t start, uint32_t nr
 	return slot < nr ? slot : nr;
 }
 
+/* The first of GROUP detached slots from @start on, or @nr. */
+static uint32_t next_unused_group(const struct span *span, uint32_t start,
+				  uint32_t nr)
+{
+	for (; start + GROUP <= nr; start += GROUP)
+		if (!(span->used[start / 64] >> start % 64 & ((1U << GROUP) - 1)))
+			return start;
+	return nr;
+}
+
 /*
  * A detached slot of a span that has one.  Headers of small slots share lines of
- * cache, which two CPUs that use the slots would pull from one another: each CPU
- * begins to search in a part of its own, of so many slots that it ends with a line.
+ * cache, which two CPUs that use the slots would pull from one another.  So each CPU
+ * begins to search in a part of its own, and as long as there are few slots in use
+ * each has its line alone: one that another CPU took from here may be next to it.
  */
 static uint32_t find_slot(const struct bufpool *bp, const struct span *span,
 			  uint32_t class)
 {
 	uint32_t nr = span_nr_slots(bp, class);
-	uint32_t part = nr / bp->nr_cpus & ~3U;
-	uint32_t start = 0, slot;
+	uint32_t part = nr / bp->nr_cpus / GROUP * GROUP;
+	uint32_t start, slot;
 
-	if (part < 4)
-		part = 4;
-	if (class_stride(bp, class) * sizeof(struct bufpool_slot) < CACHE_LINE)
-		start = this_cpu(bp) % (nr / part) * part;
+	if (class_stride(bp, class) >= GROUP)
+		return next_unused(span, 0, nr);
+
+	if (part < GROUP)
+		part = GROUP;
+	start = this_cpu(bp) % (nr / part) * part;
+	if (span->nr_used < nr / SPARSE_SHARE) {
+		slot = next_unused_group(span, start, nr);
+		if (slot < nr)
+			return slot;
+	}
 	slot = next_unused(span, start, nr);
 	return slot < nr ? slot : next_unused(span, 0, nr);
 }
