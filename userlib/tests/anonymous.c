@@ -28,42 +28,13 @@
 static size_t page;
 static struct bufpool *bp;
 
-/* Trimming off, everything kept, large from 8 MiB. */
-static struct bufpool_config config(uint64_t limit)
-{
-	struct bufpool_config cfg;
-
-	require(!bufpool_config_init(&cfg, BUFPOOL_PRESET_DEFAULT));
-	cfg.max_pooled_bytes = limit;
-	cfg.max_retained_bytes = limit;
-	cfg.pool_limit_bytes = limit;
-	cfg.trim_period_ms = 0;
-	return cfg;
-}
-
-static struct bufpool *pool(const struct bufpool_config *cfg)
-{
-	struct bufpool *new = bufpool_anonymous_create(cfg, 2);
-
-	require(new);
-	return new;
-}
-
-static struct bufpool_stats stats(void)
-{
-	struct bufpool_stats st;
-
-	require(!bufpool_get_stats(bp, &st));
-	return st;
-}
-
 static void test_limits(void)
 {
-	struct bufpool_config cfg = config(16 * MIB);
+	struct bufpool_config cfg = memory_config(16 * MIB);
 	char *a, *b, *weak;
 
 	cfg.alloc_limit_bytes = 12 * MIB;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	errno = 0;
 	check(!bufpool_alloc(bp, 12 * MIB + 1, 0) && errno == EFBIG,
 	      "over the allocation limit: EFBIG");
@@ -73,12 +44,12 @@ static void test_limits(void)
 	errno = 0;
 	check(!bufpool_alloc(bp, 1, 0) && errno == EDQUOT, "a page more: EDQUOT");
 	/* The library saw the first of them. */
-	check(stats().limit_hits == 1, "which is counted");
+	check(memory_stats(bp).limit_hits == 1, "which is counted");
 
 	bufpool_free(bp, b);
 	errno = 0;
 	b = bufpool_alloc(bp, 1 * MIB, 0);
-	check(b && errno == 0 && stats().reclaimed_bytes == 4 * MIB,
+	check(b && errno == 0 && memory_stats(bp).reclaimed_bytes == 4 * MIB,
 	      "at the limit the pool's idle memory goes first");
 	weak = bufpool_alloc(bp, 3 * MIB, 0);
 	memset(weak, 1, 3 * MIB);
@@ -86,12 +57,12 @@ static void test_limits(void)
 	b = bufpool_alloc(bp, 2 * MIB, 0);
 	check(b && bufpool_strengthen(bp, weak) == 0,
 	      "then the buffer that was weak for longest");
-	check(stats().attached_bytes == 15 * MIB, "and no other");
+	check(memory_stats(bp).attached_bytes == 15 * MIB, "and no other");
 	bufpool_free(bp, a);
 
 	require(!bufpool_get_config(bp, &cfg));
 	cfg.max_retained_bytes = 2 * MIB;
-	check(bufpool_set_config(bp, &cfg) == 0 && stats().retained_bytes == 0 &&
+	check(bufpool_set_config(bp, &cfg) == 0 && memory_stats(bp).retained_bytes == 0 &&
 	      memory_resident(bp) == 3 * MIB, "a lowered limit holds at once");
 	cfg.pool_limit_bytes = 3 * MIB;
 	errno = 0;
@@ -106,13 +77,13 @@ static void test_limits(void)
 /* More than are looked for at a time, in the order they were weakened in. */
 static void test_many_weak(void)
 {
-	struct bufpool_config cfg = config(1 * MIB);
+	struct bufpool_config cfg = memory_config(1 * MIB);
 	int n = (int)(MIB / page), i, taken = 0;
 	bool oldest = true;
 	char *bufs[256];
 
 	require(n <= 256);
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	for (i = 0; i < n; i++)
 		require(bufs[i] = bufpool_alloc(bp, page, 0));
 	for (i = 0; i < n; i++)
@@ -126,7 +97,7 @@ static void test_many_weak(void)
 	}
 	check(taken == n / 2 && oldest,
 	      "half of %d weak buffers: those weak for longest", n);
-	check(stats().attached_bytes == MIB && memory_resident(bp) == MIB,
+	check(memory_stats(bp).attached_bytes == MIB && memory_resident(bp) == MIB,
 	      "and as much as was needed");
 	bufpool_destroy(bp);
 }
@@ -134,11 +105,11 @@ static void test_many_weak(void)
 /* A buffer that was taken keeps its address until its owner has been told. */
 static void test_addresses(void)
 {
-	struct bufpool_config cfg = config(16 * MIB);
+	struct bufpool_config cfg = memory_config(16 * MIB);
 	static char *bufs[1000];
 	int n = 0, i, gone = 0;
 
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	errno = 0;
 	while (n < 1000 && (bufs[n] = bufpool_alloc(bp, 4 * MIB, 0)))
 		require(!bufpool_weaken(bp, bufs[n++]));
@@ -151,7 +122,7 @@ static void test_addresses(void)
 			bufpool_free(bp, bufs[i]);
 	}
 	/* One went for the allocation that failed. */
-	check(gone == n - 3 && stats().attached_bytes == 12 * MIB,
+	check(gone == n - 3 && memory_stats(bp).attached_bytes == 12 * MIB,
 	      "all but three were taken");
 	for (i = 0; i < 4; i++)
 		require(bufs[i] = bufpool_alloc(bp, 4 * MIB, 0));
@@ -163,26 +134,26 @@ static void test_addresses(void)
 /* The large threshold changes while buffers of the class are live. */
 static void test_mixed(void)
 {
-	struct bufpool_config cfg = config(16 * MIB);
+	struct bufpool_config cfg = memory_config(16 * MIB);
 	void *bufs[4];
 	size_t i;
 
 	cfg.large_threshold_bytes = 16 * page;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	for (i = 0; i < 4; i++)
 		require(bufs[i] = bufpool_alloc(bp, (36 - i) * page, 0));
 	cfg.large_threshold_bytes = 64 * page;
 	require(!bufpool_set_config(bp, &cfg));
 	for (i = 0; i < 4; i++)
 		bufpool_free(bp, bufs[i]);
-	check(stats().retained_bytes == (33 + 34 + 35 + 36) * page &&
-	      stats().attached_bytes == stats().retained_bytes,
+	check(memory_stats(bp).retained_bytes == (33 + 34 + 35 + 36) * page &&
+	      memory_stats(bp).attached_bytes == memory_stats(bp).retained_bytes,
 	      "idle buffers of one class, cut to different sizes: counted right");
 	for (i = 0; i < 4; i++) {
 		bufs[i] = bufpool_alloc(bp, 40 * page, 0);
 		require(bufs[i] && bufpool_usable_size(bp, bufs[i]) == 40 * page);
 	}
-	check(stats().attached_bytes == 160 * page && stats().grown == 4,
+	check(memory_stats(bp).attached_bytes == 160 * page && memory_stats(bp).grown == 4,
 	      "each is made whole when it is wanted");
 	bufpool_destroy(bp);
 }
@@ -206,12 +177,12 @@ static void test_config(void)
 		FIELD(trim_period_ms, 24 * 60 * 60 * 1000 + 1, ~1U),
 		FIELD(trim_percent, 0, 101),
 	};
-	struct bufpool_config cfg = config(16 * MIB), now = { .size = 0 };
+	struct bufpool_config cfg = memory_config(16 * MIB), now = { .size = 0 };
 	struct { struct bufpool_config cfg; uint64_t more; } newer;
 	bool refused = true;
 	size_t i, k;
 
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	for (i = 0; i < ARRAY_SIZE(fields); i++) {
 		for (k = 0; k < 2; k++) {
 			struct bufpool_config bad = cfg;
@@ -253,7 +224,7 @@ static void test_follow(void)
 	struct bufpool_config own = { .flags = 0 }, got, def;
 	uint64_t ram = (uint64_t)sysconf(_SC_PHYS_PAGES) * page;
 
-	bp = pool(NULL);
+	bp = memory_open(NULL);
 	require(!bufpool_get_config(bp, &own));
 	check(own.pool_limit_bytes == BUFPOOL_FOLLOW &&
 	      own.trim_percent == BUFPOOL_FOLLOW32, "NULL follows in every field");
@@ -292,32 +263,32 @@ static void fill(size_t size, int n)
 
 static void test_trim(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 	uint64_t allocs;
 	void *live;
 
 	cfg.trim_period_ms = 20;
 	cfg.trim_percent = 50;
 	cfg.percpu_cached = 4;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	live = bufpool_alloc(bp, 64 * KIB, 0);
 	fill(64 * KIB, 32);
 	fill(9 * MIB, 2);
-	while (stats().attached_bytes > 64 * KIB)
+	while (memory_stats(bp).attached_bytes > 64 * KIB)
 		pause_a_while();
-	check(stats().trimmed_bytes == 32 * 64 * KIB + 18 * MIB &&
+	check(memory_stats(bp).trimmed_bytes == 32 * 64 * KIB + 18 * MIB &&
 	      memory_resident(bp) == 64 * KIB,
 	      "any request trims, until nothing is idle");
 	require(live);
 
 	/* The slow paths of alloc and free that make no request. */
 	fill(64 * KIB, 8);
-	allocs = stats().allocs;
+	allocs = memory_stats(bp).allocs;
 	while (trimmed() * page < 40 * 64 * KIB + 18 * MIB) {
 		bufpool_free(bp, bufpool_alloc(bp, 64 * KIB, BUFPOOL_ZERO));
 		pause_a_while();
 	}
-	check(stats().allocs < allocs + 8,
+	check(memory_stats(bp).allocs < allocs + 8,
 	      "an allocation that looks beyond its CPU's stack trims");
 
 	cfg.percpu_cached = 0;
@@ -336,13 +307,13 @@ static void test_trim(void)
 	cfg.trim_period_ms = 0;
 	require(!bufpool_set_config(bp, &cfg));
 	fill(64 * KIB, 8);
-	allocs = stats().trimmed_bytes;
+	allocs = memory_stats(bp).trimmed_bytes;
 	while (nanosleep(&(struct timespec) { .tv_nsec = 60000000 }, NULL))
 		;
-	check(stats().trimmed_bytes == allocs, "period 0: never");
+	check(memory_stats(bp).trimmed_bytes == allocs, "period 0: never");
 	cfg.trim_period_ms = 1;
 	require(!bufpool_set_config(bp, &cfg));
-	while (stats().retained_bytes)
+	while (memory_stats(bp).retained_bytes)
 		pause_a_while();
 	check(true, "and a new period counts at once");
 	bufpool_destroy(bp);
@@ -351,19 +322,19 @@ static void test_trim(void)
 /* Each period that nobody came in is made up for. */
 static void test_trim_late(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 	uint64_t due;
 
 	cfg.trim_period_ms = 10000;
 	cfg.trim_percent = 25;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	memory_pin(bp);
 	fill(64 * KIB, 16);
-	require(stats().retained_bytes == 16 * 64 * KIB);
+	require(memory_stats(bp).retained_bytes == 16 * 64 * KIB);
 	due = bp->anon->trim_due;
 	/* As if the first trim had been due two periods and a bit ago. */
 	bp->anon->trim_due -= 3 * (uint64_t)cfg.trim_period_ms * 1000000;
-	check(stats().retained_bytes == 6 * 64 * KIB,
+	check(memory_stats(bp).retained_bytes == 6 * 64 * KIB,
 	      "three periods late: 16, less a quarter, three times");
 	check(bp->anon->trim_due == due, "and the next one is due as ever");
 	bufpool_destroy(bp);
@@ -482,7 +453,7 @@ static void on_alarm(int sig)
 
 static void *reconfigure(void *arg)
 {
-	struct bufpool_config cfg = config(24 * MIB);
+	struct bufpool_config cfg = memory_config(24 * MIB);
 	uint64_t seed = 5;
 
 	while (!__atomic_load_n(&storm_over, __ATOMIC_RELAXED)) {
@@ -505,7 +476,7 @@ static void test_threads(void)
 	};
 	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
 	const char *name = signals ? "threads and handlers" : "threads";
-	struct bufpool_config cfg = config(24 * MIB);
+	struct bufpool_config cfg = memory_config(24 * MIB);
 	struct thread threads[THREADS];
 	pthread_t disturber;
 	sigset_t alarms;
@@ -513,7 +484,7 @@ static void test_threads(void)
 
 	storm_over = false;
 	refused = 0;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	require(!sigaction(SIGALRM, &action, NULL));
 	/* To the threads that allocate, that is, and not to this one. */
 	sigemptyset(&alarms);
@@ -538,11 +509,11 @@ static void test_threads(void)
 
 	check(!corrupted, "%s: no buffer had two owners", name);
 	check(refused, "%s: the limit was met %lu times", name, refused);
-	check(stats().attached_bytes == stats().retained_bytes &&
-	      memory_idle_pages(bp) * page == stats().attached_bytes,
+	check(memory_stats(bp).attached_bytes == memory_stats(bp).retained_bytes &&
+	      memory_idle_pages(bp) * page == memory_stats(bp).attached_bytes,
 	      "%s: every buffer freed is on one stack, once", name);
 	bufpool_release_retained(bp);
-	check(stats().attached_bytes == 0 && memory_resident(bp) == 0 &&
+	check(memory_stats(bp).attached_bytes == 0 && memory_resident(bp) == 0 &&
 	      bp->anon->nr_used_spans == 0, "%s: and all of it goes back", name);
 	bufpool_destroy(bp);
 }
@@ -564,14 +535,14 @@ static void *take_all(void *arg)
 
 static void test_limit_race(void)
 {
-	struct bufpool_config cfg = config(16 * MIB);
+	struct bufpool_config cfg = memory_config(16 * MIB);
 	pthread_t threads[2];
 	bool all = true;
 	void *failed;
 	int i;
 
 	/* Two at a time just fit, if nothing but they is attached. */
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	for (i = 0; i < 2; i++)
 		require(!pthread_create(&threads[i], NULL, take_all, &cfg));
 	for (i = 0; i < 2; i++) {

@@ -24,35 +24,6 @@
 static size_t page;
 static struct bufpool *bp;
 
-/* Trimming off, everything kept, large from 8 MiB. */
-static struct bufpool_config config(uint64_t limit)
-{
-	struct bufpool_config cfg;
-
-	require(!bufpool_config_init(&cfg, BUFPOOL_PRESET_DEFAULT));
-	cfg.max_pooled_bytes = limit;
-	cfg.max_retained_bytes = limit;
-	cfg.pool_limit_bytes = limit;
-	cfg.trim_period_ms = 0;
-	return cfg;
-}
-
-static struct bufpool *pool(const struct bufpool_config *cfg)
-{
-	struct bufpool *new = bufpool_anonymous_create(cfg, 2);
-
-	require(new);
-	return new;
-}
-
-static struct bufpool_stats stats(void)
-{
-	struct bufpool_stats st;
-
-	require(!bufpool_get_stats(bp, &st));
-	return st;
-}
-
 /* Memory in huge pages, in all mappings with a part of the data range. */
 static size_t huge_pages(void)
 {
@@ -107,13 +78,13 @@ static const size_t sizes[] = {
 
 static void test_memory(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 	size_t sum = 0, i;
 	bool whole = true, zero = true, aligned = true, gone = true;
 	char *bufs[ARRAY_SIZE(sizes)];
 
-	bp = pool(&cfg);
-	check(stats().attached_bytes == 0 && memory_resident(bp) == 0,
+	bp = memory_open(&cfg);
+	check(memory_stats(bp).attached_bytes == 0 && memory_resident(bp) == 0,
 	      "a new pool has no memory");
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		size_t usable;
@@ -131,18 +102,18 @@ static void test_memory(void)
 	check(whole, "a buffer has all its memory when it is handed out");
 	check(zero, "and the memory is zero");
 	check(aligned, "from 2 MiB up it starts on 2 MiB");
-	check(stats().attached_bytes == sum && memory_resident(bp) == sum,
+	check(memory_stats(bp).attached_bytes == sum && memory_resident(bp) == sum,
 	      "what is attached is what is resident: %zu bytes", sum);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		bufpool_free(bp, bufs[i]);
-	check(stats().retained_bytes == sum && memory_resident(bp) == sum,
+	check(memory_stats(bp).retained_bytes == sum && memory_resident(bp) == sum,
 	      "idle memory stays");
 	check(bufpool_release_retained(bp) == (int64_t)sum,
 	      "release_retained gives it all back");
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		gone = gone && memory_resident_in(bufs[i], page) == 0;
-	check(gone && memory_resident(bp) == 0 && stats().attached_bytes == 0 &&
-	      stats().released_bytes == sum, "and then it is not resident");
+	check(gone && memory_resident(bp) == 0 && memory_stats(bp).attached_bytes == 0 &&
+	      memory_stats(bp).released_bytes == sum, "and then it is not resident");
 	check(all_zero(bufs[3], MIB), "what is touched after that is zero");
 	bufpool_destroy(bp);
 }
@@ -150,19 +121,19 @@ static void test_memory(void)
 /* Of a buffer that the pool does not keep. */
 static void test_free(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 	char *buf, *small[64];
 	int i;
 
 	cfg.max_pooled_bytes = 0;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	buf = bufpool_alloc(bp, 5 * MIB, 0);
 	for (i = 0; i < 64; i++) {
 		small[i] = bufpool_alloc(bp, page, 0);
 		require(small[i]);
 	}
 	bufpool_free(bp, buf);
-	check(memory_resident(bp) == 64 * page && stats().freed_bytes == 5 * MIB,
+	check(memory_resident(bp) == 64 * page && memory_stats(bp).freed_bytes == 5 * MIB,
 	      "a buffer that is not kept: its memory goes at once");
 	for (i = 0; i < 64; i += 2)
 		bufpool_free(bp, small[i]);
@@ -177,11 +148,11 @@ static void test_free(void)
 /* A huge page would take more than was counted, if asked for at the end. */
 static void test_huge(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 	size_t huge;
 	char *buf;
 
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	buf = bufpool_alloc(bp, 9 * MIB + 1, 0);
 	require(buf);
 	huge = huge_pages();
@@ -199,13 +170,13 @@ static void test_huge(void)
 
 static void test_no_faults(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 	bool none = true;
 	size_t i, at, usable;
 	char *buf;
 	long before;
 
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	/* What else there is to fault in has been by the second time. */
 	before = faults();
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -224,13 +195,13 @@ static void test_no_faults(void)
 /* Thousands of buffers, every other freed: that must not make mappings. */
 static void test_mappings(void)
 {
-	struct bufpool_config cfg = config(128 * MIB);
+	struct bufpool_config cfg = memory_config(128 * MIB);
 	static char *bufs[4000];
 	unsigned int before;
 	size_t i;
 
 	cfg.max_pooled_bytes = 0;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	bufs[0] = bufpool_alloc(bp, page, 0);
 	bufs[1] = bufpool_alloc(bp, 4 * MIB, 0);
 	require(bufs[0] && bufs[1]);
@@ -249,11 +220,11 @@ static void test_mappings(void)
 /* What the program has locked goes back all the same, and is zero after that. */
 static void test_locked(void)
 {
-	struct bufpool_config cfg = config((uint64_t)1 << 30);
+	struct bufpool_config cfg = memory_config((uint64_t)1 << 30);
 	char *buf;
 
 	cfg.max_pooled_bytes = 0;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	buf = bufpool_alloc(bp, 64 * KIB, 0);
 	require(buf && !mlock(buf, 64 * KIB));
 	memset(buf, 1, 64 * KIB);
@@ -267,7 +238,7 @@ static void test_locked(void)
 		tap_skip("a program that locks all it maps", "may not lock");
 		return;
 	}
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	check(memory_resident(bp) == 0, "a program that locks all it maps");
 	bufpool_destroy(bp);
 	require(!munlockall());
@@ -314,12 +285,12 @@ enum { NOT_SO, SO, NO_FILTER };
 
 static int without_populate(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 	char *buf;
 
 	if (!fail_madvise(23, EINVAL))
 		return NO_FILTER;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	buf = bufpool_alloc(bp, 3 * MIB + 1, 0);
 	return buf && memory_resident(bp) >= 3 * MIB + page &&
 	       all_zero(buf, 3 * MIB) ? SO : NOT_SO;
@@ -327,11 +298,11 @@ static int without_populate(void)
 
 static int without_memory(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 	char *live, *large;
 	bool refused;
 
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	live = bufpool_alloc(bp, page, 0);
 	large = bufpool_alloc(bp, 9 * MIB, 0);
 	bufpool_free(bp, bufpool_alloc(bp, 1 * MIB, 0));
@@ -342,22 +313,22 @@ static int without_memory(void)
 	errno = 0;
 	/* A kept one cannot be made bigger, and goes to help. */
 	refused = !bufpool_alloc(bp, 10 * MIB, 0) && errno == ENOMEM;
-	if (stats().attached_bytes > 10 * MIB)
+	if (memory_stats(bp).attached_bytes > 10 * MIB)
 		return NOT_SO;
 	errno = 0;
 	refused = refused && !bufpool_alloc(bp, 10 * MIB, 0) && errno == ENOMEM;
-	return refused && stats().reclaimed_bytes >= 1 * MIB &&
-	       memory_resident(bp) == stats().attached_bytes &&
+	return refused && memory_stats(bp).reclaimed_bytes >= 1 * MIB &&
+	       memory_resident(bp) == memory_stats(bp).attached_bytes &&
 	       bufpool_usable_size(bp, live) == page ? SO : NOT_SO;
 }
 
 static int without_huge_pages(void)
 {
-	struct bufpool_config cfg = config(64 * MIB);
+	struct bufpool_config cfg = memory_config(64 * MIB);
 
 	if (!fail_madvise(MADV_HUGEPAGE, EINVAL))
 		return NO_FILTER;
-	bp = pool(&cfg);
+	bp = memory_open(&cfg);
 	return bufpool_alloc(bp, 8 * MIB, 0) && huge_pages() == 0 &&
 	       memory_resident(bp) == 8 * MIB ? SO : NOT_SO;
 }
@@ -389,7 +360,7 @@ static void test_kernels(void)
 
 static void test_address_space(void)
 {
-	struct bufpool_config cfg = config((uint64_t)4 << 30);
+	struct bufpool_config cfg = memory_config((uint64_t)4 << 30);
 	static const int resources[] = { RLIMIT_AS, RLIMIT_DATA };
 	struct rlimit limit = { 1 << 30, 1 << 30 };
 	bool refused = true, small = true;
@@ -406,7 +377,7 @@ static void test_address_space(void)
 			errno = 0;
 			if (!bufpool_anonymous_create(&cfg, 2) && errno == ENOMEM)
 				seen |= 1;
-			cfg = config(64 * MIB);
+			cfg = memory_config(64 * MIB);
 			bp = bufpool_anonymous_create(&cfg, 2);
 			if (bp && bufpool_alloc(bp, 32 * MIB, 0))
 				seen |= 2;

@@ -55,6 +55,34 @@ struct bufpool *memory_pool(const struct memory_tuning *tuning)
 	return bp;
 }
 
+struct bufpool_config memory_config(uint64_t limit_bytes)
+{
+	struct bufpool_config cfg;
+
+	require(!bufpool_config_init(&cfg, BUFPOOL_PRESET_DEFAULT));
+	cfg.max_pooled_bytes = limit_bytes;
+	cfg.max_retained_bytes = limit_bytes;
+	cfg.pool_limit_bytes = limit_bytes;
+	cfg.trim_period_ms = 0;
+	return cfg;
+}
+
+struct bufpool *memory_open(const struct bufpool_config *cfg)
+{
+	struct bufpool *bp = bufpool_anonymous_create(cfg, 2);
+
+	require(bp);
+	return bp;
+}
+
+struct bufpool_stats memory_stats(struct bufpool *bp)
+{
+	struct bufpool_stats st;
+
+	require(!bufpool_get_stats(bp, &st));
+	return st;
+}
+
 void memory_adopt(struct bufpool *bp)
 {
 	bp->creator = getpid();
@@ -62,9 +90,8 @@ void memory_adopt(struct bufpool *bp)
 
 struct memory_counts memory_counts(struct bufpool *bp)
 {
-	struct bufpool_stats st;
+	struct bufpool_stats st = memory_stats(bp);
 
-	require(!bufpool_get_stats(bp, &st));
 	return (struct memory_counts) {
 		.allocs = st.allocs,
 		.frees = st.frees,

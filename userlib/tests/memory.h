@@ -32,6 +32,13 @@ struct memory_counts {
 struct bufpool *memory_pool(const struct memory_tuning *tuning);
 struct memory_counts memory_counts(struct bufpool *bp);
 
+/* A pool as programs have it, on two CPUs. */
+struct bufpool *memory_open(const struct bufpool_config *cfg);
+
+/* A configuration without trimming that keeps everything; large from 8 MiB. */
+struct bufpool_config memory_config(uint64_t limit_bytes);
+struct bufpool_stats memory_stats(struct bufpool *bp);
+
 /* Rewrite the class tuning and limits as SET_CONFIG does. */
 void memory_tune(struct bufpool *bp, const struct memory_tuning *tuning);
 extern const struct memory_tuning memory_defaults;
