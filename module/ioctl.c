@@ -96,25 +96,27 @@ static int ioctl_setup(struct bufpool *pool, void __user *user)
 
 /*
  * Fault in a range that nobody has mapped yet.  Where a PMD maps 2 MiB at once, the
- * last page of them does not fault any more, and those between need no look.
+ * last page of them does not fault any more, and those between need no look.  The
+ * process has chosen @start, which may be anything, so @bytes are what ends this.
  */
-static void fault_in(unsigned long start, unsigned long end)
+static void fault_in(unsigned long start, size_t bytes)
 {
-	while (start < end) {
-		unsigned long next = min(end, ALIGN(start + 1, SZ_2M));
+	while (bytes) {
+		const char __user *from = (const char __user *)start;
+		size_t step = min_t(size_t, bytes, SZ_2M - start % SZ_2M);
 		unsigned long faults;
+		bool mapped = false;
 
-		if (next - start == SZ_2M) {
-			fault_in_readable((const char __user *)start, 1);
+		if (step == SZ_2M) {
+			fault_in_readable(from, 1);
 			faults = current->min_flt;
-			fault_in_readable((const char __user *)next - 1, 1);
-			if (current->min_flt == faults) {
-				start = next;
-				continue;
-			}
+			fault_in_readable(from + step - 1, 1);
+			mapped = current->min_flt == faults;
 		}
-		fault_in_readable((const char __user *)start, next - start);
-		start = next;
+		if (!mapped)
+			fault_in_readable(from, step);
+		start += step;
+		bytes -= step;
 	}
 }
 
@@ -134,9 +136,9 @@ static void populate(const struct bufpool *pool, const struct bufpool_ref *ref,
 	header = base + pool->slot_offset +
 		 (u64)ref->index * sizeof(struct bufpool_slot);
 	data = base + (bufpool_pgoff(pool, ref->index) << PAGE_SHIFT);
-	fault_in(header, header + sizeof(struct bufpool_slot));
+	fault_in(header, sizeof(struct bufpool_slot));
 	fault_in(data + ((unsigned long)fresh << PAGE_SHIFT),
-		 data + ((unsigned long)ref->pages << PAGE_SHIFT));
+		 (size_t)(ref->pages - fresh) << PAGE_SHIFT);
 }
 
 static int ioctl_alloc(struct bufpool *pool, void __user *user)

@@ -375,4 +375,35 @@ TEST_F(mmap, inherited_against_advice)
 	EXPECT_TRUE(stamped(self->buf, 4 * MiB, 1));
 }
 
+/*
+ * The buffers alone, mapped so low that their headers would be mapped, if they were,
+ * just below the end of all addresses: ALLOC populates neither there nor for ever.
+ */
+TEST(headers_before_the_first_address)
+{
+	struct bufpool_config cfg = fixed_config(426 * MiB);
+	const uint64_t size = 4 * MiB + 4096;
+	struct pool p;
+	unsigned char *map;
+	int64_t offset;
+
+	cfg.large_threshold_bytes = 64 * KiB;
+	ASSERT_EQ(0, pool_init_unmapped(&p, &cfg));
+	map = mmap((void *)0x10000, p.setup.data_bytes, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED_NOREPLACE, p.fd, p.setup.data_offset);
+	if (map == MAP_FAILED)
+		SKIP(return, "no room at the lowest address");
+
+	/* As far as headers in the last 2 MiB before the buffers. */
+	ASSERT_LT(p.setup.data_offset - 1 * MiB, p.setup.control_bytes);
+	do {
+		offset = pool_alloc(&p, size, 0, NULL);
+		ASSERT_LE(0, offset);
+		offset -= p.setup.data_offset;
+	} while ((uint64_t)offset / 4096 * sizeof(struct bufpool_slot) <
+		 p.setup.data_offset - 1 * MiB - 512 * KiB);
+	EXPECT_EQ(0, write_signal(map + offset));
+	close(p.fd);
+}
+
 TEST_HARNESS_MAIN
