@@ -3,7 +3,7 @@
  * Allocation and freeing, for whoever comes through the ioctls: a process whose
  * stacks are empty or full, or one that does not use them itself.
  *
- *	alloc:  this CPU's stack -> the depot's -> other CPUs' -> attach
+ *	alloc:  this CPU's stack -> the depot's -> other CPUs', fronts too -> attach
  *	        large: the depot's best fit -> grow the nearest -> attach
  *	free:   this CPU's stack -> the depot's -> detach
  */
@@ -144,9 +144,11 @@ static bool pop_small(struct bufpool *pool, u32 cls, struct bufpool_ref *ref)
 	    bufpool_pop(pool, pool->nr_cpus, cls, ref))
 		return true;
 	/* Also those of CPUs that are offline: memory there is not lost. */
-	for (cpu = 0; cpu < pool->nr_cpus; cpu++)
-		if (bufpool_pop(pool, cpu, cls, ref))
-			return true;
+	do {
+		for (cpu = 0; cpu < pool->nr_cpus; cpu++)
+			if (bufpool_pop(pool, cpu, cls, ref))
+				return true;
+	} while (bufpool_front_steal(pool, cls, this_cpu));
 	return false;
 }
 
@@ -213,6 +215,7 @@ static bool pop_best(struct bufpool *pool, u32 cls, u32 pages, bool grow,
 	struct best best = {};
 	u32 n;
 
+	bufpool_front_steal(pool, cls, cpu);
 	for (n = 0; n <= pool->nr_cpus; n++) {
 		search_stack(pool, cpu, cls, pages, grow, &best);
 		if (best.found && best.ref.pages == pages)
@@ -317,7 +320,8 @@ static bool keep_idle(struct bufpool *pool, const struct bufpool_ref *ref)
 	if (ref->pages > cfg.max_pooled_bytes >> PAGE_SHIFT)
 		return false;
 	if ((keep.large || ref->pages == bufpool_class_pages(cls)) &&
-	    bufpool_depth(pool, cpu, cls) < keep.percpu_cap)
+	    bufpool_depth(pool, cpu, cls) + !!bufpool_front_pages(pool, cpu, cls) <
+	    keep.percpu_cap)
 		return bufpool_push(pool, cpu, cls, ref);
 	if (bufpool_depth(pool, pool->nr_cpus, cls) < keep.depot_cap &&
 	    bufpool_idle_pages(pool) + ref->pages <=

@@ -67,6 +67,7 @@
 #include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/bufpool.h>
+#include <linux/cpumask.h>
 #include <linux/fs.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
@@ -199,6 +200,8 @@ struct bufpool {
 	unsigned long		peak_pages;
 	bool			dead;		/* bufpool_detach_all() has begun */
 	unsigned long		nr_leaving;	/* slots that are leaving */
+	u8			steals[BUFPOOL_MAX_CLASSES];	/* front.c */
+	struct cpumask		*front_cpus;	/* for use in front.c */
 	bool			trim_armed;	/* trim_due says when it is trimmed */
 	unsigned long		trim_due;	/* jiffies */
 
@@ -301,6 +304,14 @@ u32 bufpool_cut_pages(struct bufpool *pool, u32 cpu, u32 cls,
 		      unsigned long pages);
 bool bufpool_chain_next(struct bufpool *pool, u32 cpu, u32 cls, u32 *link,
 			struct bufpool_ref *ref);
+
+/* front.c */
+u32 bufpool_front_pages(struct bufpool *pool, u32 cpu, u32 cls);
+u32 bufpool_front_flag(const struct bufpool *pool, u32 cls,
+		       const struct bufpool_keep *keep);
+bool bufpool_front_empty(struct bufpool *pool);
+bool bufpool_front_steal(struct bufpool *pool, u32 cls, u32 here);
+void bufpool_front_allow(struct bufpool *pool);
 
 /* attach.c */
 int bufpool_charge(struct bufpool *pool, unsigned long pages);

@@ -8,15 +8,19 @@
 #ifndef BUFPOOL_COMPAT_H
 #define BUFPOOL_COMPAT_H
 
+#include <linux/version.h>
+
 #include <linux/err.h>
 #include <linux/list_lru.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#include <linux/rseq.h>
+#endif
 #include <linux/shrinker.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
-#include <linux/version.h>
 
 #ifndef __counted_by
 #define __counted_by(member)
@@ -148,6 +152,22 @@ static inline void bufpool_account_reclaimed(unsigned long pages)
 {
 	if (current->reclaim_state)
 		current->reclaim_state->bufpool_reclaim_count += pages;
+}
+
+/*
+ * Have the current task begin anew the restartable sequence that it is in, if any,
+ * when it goes back to user space.  Called by an interrupt, with interrupts off.
+ */
+static inline void bufpool_rseq_give_up(void)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+	rseq_preempt(current);
+#elif defined(CONFIG_RSEQ)
+	if (rseq_v2(current))
+		rseq_sched_switch_event(current);
+	else
+		rseq_force_update();
+#endif
 }
 
 #endif /* BUFPOOL_COMPAT_H */

@@ -226,7 +226,8 @@ void bufpool_config_publish(struct bufpool *pool)
 		WRITE_ONCE(tuning->percpu_cap, keep.percpu_cap);
 		WRITE_ONCE(tuning->depot_cap, keep.depot_cap);
 		WRITE_ONCE(tuning->flags,
-			   keep.large ? BUFPOOL_CLASS_LARGE : 0);
+			   (keep.large ? BUFPOOL_CLASS_LARGE : 0) |
+			   bufpool_front_flag(pool, cls, &keep));
 	}
 	if (pool->attached_pages)
 		bufpool_trim_arm(pool, &cfg);

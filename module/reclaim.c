@@ -174,23 +174,34 @@ static unsigned long release_chain(struct bufpool *pool, u32 cpu, u32 cls,
 	return pages;
 }
 
-static unsigned long release_idle(struct bufpool *pool, unsigned long want,
-				  enum bufpool_counter why)
+static unsigned long release_stacks(struct bufpool *pool, unsigned long want,
+				    struct batch *batch)
 {
-	struct batch batch = {};
 	unsigned long pages = 0;
 	u32 cpu, cls;
 
-	mutex_lock(&pool->lock);
 	for (cpu = pool->nr_cpus + 1; cpu-- && pages < want;) {
 		if (!bufpool_stacks(pool, cpu, false))
 			continue;
 		for (cls = pool->nr_classes; cls-- && pages < want;) {
 			u32 link = bufpool_cut_pages(pool, cpu, cls, want - pages);
 
-			pages += release_chain(pool, cpu, cls, link, &batch);
+			pages += release_chain(pool, cpu, cls, link, batch);
 		}
 	}
+	return pages;
+}
+
+static unsigned long release_idle(struct bufpool *pool, unsigned long want,
+				  enum bufpool_counter why)
+{
+	struct batch batch = {};
+	unsigned long pages;
+
+	mutex_lock(&pool->lock);
+	pages = release_stacks(pool, want, &batch);
+	if (pages < want && bufpool_front_empty(pool))
+		pages += release_stacks(pool, want - pages, &batch);
 	batch_flush(pool, &batch);
 	mutex_unlock(&pool->lock);
 
@@ -204,10 +215,11 @@ static unsigned long release_idle(struct bufpool *pool, unsigned long want,
  * @want: pages to give back; ULONG_MAX: all
  * @why: the counter it goes to
  *
- * The depot before the CPUs' stacks, big buffers before small ones, of each stack
- * the cold end first.  Every stack is looked at once: what other threads push
- * meanwhile may stay.  What the shrinker took before is detached, too, when this
- * returns; so this is not for the worker that sees to that.
+ * The depot before the CPUs' stacks, these before their fronts, big buffers before
+ * small ones, of each stack the cold end first.  Every stack is looked at once, or
+ * twice: what other threads push meanwhile may stay.  What the shrinker took before
+ * is detached, too, when this returns; so this is not for the worker that sees to
+ * that.
  *
  * Return: pages given back: @want or some more, or all there was.
  */
@@ -382,6 +394,8 @@ static void trim_pool(struct bufpool *pool, u32 percent)
 	u32 cpu, cls;
 
 	mutex_lock(&pool->lock);
+	bufpool_front_empty(pool);
+	bufpool_front_allow(pool);
 	for (cpu = 0; cpu <= pool->nr_cpus; cpu++) {
 		if (!bufpool_stacks(pool, cpu, false))
 			continue;

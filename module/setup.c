@@ -44,7 +44,9 @@ static int make_tables(struct bufpool *pool)
 				       GFP_KERNEL_ACCOUNT);
 	pool->control = kvcalloc(pool->slot_offset >> PAGE_SHIFT,
 				 sizeof(*pool->control), GFP_KERNEL_ACCOUNT);
-	if (!pool->span_map || !pool->partial || !pool->control)
+	pool->front_cpus = kzalloc(cpumask_size(), GFP_KERNEL_ACCOUNT);
+	if (!pool->span_map || !pool->partial || !pool->control ||
+	    !pool->front_cpus)
 		return -ENOMEM;
 	for (cls = 0; cls < pool->nr_classes; cls++)
 		INIT_LIST_HEAD(&pool->partial[cls]);
@@ -86,6 +88,8 @@ void bufpool_teardown(struct bufpool *pool)
 	kvfree(pool->control);
 	kvfree(pool->partial);
 	bitmap_free(pool->span_map);
+	kfree(pool->front_cpus);
+	pool->front_cpus = NULL;
 	pool->control = NULL;
 	pool->partial = NULL;
 	pool->span_map = NULL;

@@ -147,15 +147,14 @@ static unsigned long leave(struct bufpool *pool, const struct bufpool_ref *ref,
 	return freed;
 }
 
-static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
+/* Take idle slots, @want pages or some more.  Adds to *@freed what is freed. */
+static unsigned long take_idle(struct bufpool *pool, unsigned long want,
+			       struct row *row, unsigned long *freed)
 {
-	struct bufpool_ref weak[MAX_WEAK], ref;
-	unsigned long taken = 0, freed = 0;
-	struct row row = {};
-	unsigned int nr, i;
+	unsigned long taken = 0;
+	struct bufpool_ref ref;
 	u32 cpu, cls;
 
-	lockdep_assert_held(&pool->lock);
 	for (cpu = pool->nr_cpus + 1; cpu-- && taken < want;) {
 		for (cls = pool->nr_classes; cls-- && taken < want;) {
 			u32 link = bufpool_cut_pages(pool, cpu, cls,
@@ -163,10 +162,24 @@ static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 
 			while (bufpool_chain_next(pool, cpu, cls, &link, &ref)) {
 				taken += ref.pages;
-				freed += leave(pool, &ref, &row);
+				*freed += leave(pool, &ref, row);
 			}
 		}
 	}
+	return taken;
+}
+
+static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
+{
+	struct bufpool_ref weak[MAX_WEAK];
+	unsigned long taken, freed = 0;
+	struct row row = {};
+	unsigned int nr, i;
+
+	lockdep_assert_held(&pool->lock);
+	taken = take_idle(pool, want, &row, &freed);
+	if (taken < want && bufpool_front_empty(pool))
+		taken += take_idle(pool, want - taken, &row, &freed);
 	if (taken < want) {
 		nr = bufpool_take_weak(pool, want - taken, weak, MAX_WEAK);
 		for (i = 0; i < nr; i++) {

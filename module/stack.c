@@ -180,7 +180,7 @@ static u64 stack_pages(struct bufpool *pool, u32 cpu, u32 cls)
 }
 
 /**
- * bufpool_idle_pages - pages that the stacks say are idle
+ * bufpool_idle_pages - pages that the stacks and fronts say are idle
  * @pool: the pool, its lock held
  *
  * Costs one look at every class of every CPU that has used the pool.
@@ -199,7 +199,8 @@ unsigned long bufpool_idle_pages(struct bufpool *pool)
 		if (!bufpool_stacks(pool, cpu, false))
 			continue;
 		for (cls = 0; cls < pool->nr_classes; cls++)
-			pages += stack_pages(pool, cpu, cls);
+			pages += stack_pages(pool, cpu, cls) +
+				 bufpool_front_pages(pool, cpu, cls);
 	}
 	return min_t(u64, pages, pool->attached_pages);
 }

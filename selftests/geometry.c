@@ -170,13 +170,15 @@ TEST(tuning_follows_configuration)
 		uint64_t bytes = bufpool_class_pages(i) * page_size();
 		struct bufpool_class_tuning *t = &c->classes[i];
 
+		EXPECT_EQ(t->percpu_cap ? BUFPOOL_CLASS_FRONT : 0,
+			  t->flags & BUFPOOL_CLASS_FRONT);
 		if (bytes <= 4 * MiB) {
 			EXPECT_EQ(0, t->flags & BUFPOOL_CLASS_LARGE);
 			/* Fewer where they would be too many bytes. */
 			EXPECT_GE(7, t->percpu_cap);
 			EXPECT_LT(0, t->depot_cap);
 		} else {
-			EXPECT_EQ(BUFPOOL_CLASS_LARGE, t->flags);
+			EXPECT_TRUE(t->flags & BUFPOOL_CLASS_LARGE);
 			/* One, where that is not too many bytes. */
 			EXPECT_EQ(bytes <= share, t->percpu_cap);
 			/* A class above max_pooled may hold smaller buffers. */

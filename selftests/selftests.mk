@@ -5,7 +5,7 @@
 
 # Those about the library, which run on both its backends; and those of them that
 # need the device.  The others make their ioctls themselves.
-SELFTEST_BOTH	:= abort library library_backend library_threads steady
+SELFTEST_BOTH	:= abort library library_backend library_front library_threads steady
 SELFTEST_LIB	:= $(SELFTEST_BOTH) library_device
 # In guests of their own: see retaining.c.
 SELFTEST_OOM	:= retaining

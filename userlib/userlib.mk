@@ -8,7 +8,7 @@ USERLIB_SHARED	:= build/lib/libbufpool.so.$(USERLIB_VERSION)
 USERLIB_STATIC	:= build/lib/libbufpool.a
 
 USERLIB_SRCS	:= $(addprefix userlib/src/,abort.c alloc.c anonymous.c \
-		   anonymous_alloc.c attach.c config.c leaks.c live.c pool.c \
+		   anonymous_alloc.c attach.c config.c front.c leaks.c live.c pool.c \
 		   preset.c reclaim.c scope.c span.c weak.c zero.c)
 USERLIB_OBJS	:= $(USERLIB_SRCS:userlib/src/%.c=build/lib/obj/%.o)
 USERLIB_FLAGS	:= -Iuserlib/include -Iuapi

@@ -134,6 +134,17 @@ static __inline__ __u64 bufpool_class_pages(__u32 c)
  * The kernel takes idle memory back by exchanging a head for an empty one.  A
  * slot on no stack is the process's, and the kernel leaves it alone.
  *
+ * Each CPU has for each class a front, too: a place before its stack for one idle
+ * slot, which costs no compare-exchange.  While the class's flags have
+ * BUFPOOL_CLASS_FRONT, the process's threads use the front of the CPU they run on,
+ * in a restartable sequence (see linux/rseq.h) that reads the CPU's number, the flag
+ * and the front, and whose last instruction writes the front: from a link to 0, or
+ * from 0 to a link.  So nobody interferes: another thread comes to run on this CPU
+ * only after the sequence was given up.  The kernel takes what fronts have by
+ * clearing the flag, having all sequences on those CPUs given up, emptying the
+ * fronts, and setting the flag again; while it stays clear there are only stacks.
+ * A slot in a front is idle; its next and depth say nothing.
+ *
  * A live slot may be made weak: the process adds one to the depot's weak_clock,
  * writes the sum to the slot's depth, adds one to nr_weak, and changes the state
  * from live to weak with a compare-exchange with release ordering.  Changing it
@@ -184,6 +195,8 @@ struct bufpool_slot {
  * @weak_clock: the depot only: counts slots as they are made weak
  * @reserved32: zero
  * @reserved: zero
+ * @front: not the depot: one link per class, see above
+ * @reserved2: zero
  */
 struct bufpool_stacks {
 	__u64 head[BUFPOOL_MAX_CLASSES];
@@ -193,12 +206,14 @@ struct bufpool_stacks {
 	__u32 weak_clock;
 	__u32 reserved32;
 	__u64 reserved[4];
+	__u32 front[BUFPOOL_MAX_CLASSES];
+	__u32 reserved2[136];
 } __attribute__((aligned(64)));
 
 /**
  * struct bufpool_class_tuning - what the kernel currently asks for one class
  * @pages: the size of a buffer of this class
- * @percpu_cap: depth up to which a CPU's stack may be filled; 0: not at all
+ * @percpu_cap: idle slots that a CPU may have, in its front and on its stack; 0: none
  * @depot_cap: depth up to which the depot's may be filled; 0: not at all
  * @flags: BUFPOOL_CLASS_*
  */
@@ -211,6 +226,9 @@ struct bufpool_class_tuning {
 
 /* The class is large: a slot serves a request only if its pages suit it. */
 #define BUFPOOL_CLASS_LARGE	(1U << 0)
+
+/* The fronts of the class may be used. */
+#define BUFPOOL_CLASS_FRONT	(1U << 1)
 
 /**
  * struct bufpool_control - the start of the control region

@@ -2,10 +2,11 @@
 /*
  * Allocating and freeing.
  *
- * A buffer comes from this CPU's stack of its class, else from the depot, else
- * from another CPU's, else from the kernel.  It goes to this CPU's stack up to
- * the cap that the kernel has set for the class, else to the depot while the
- * pool may retain more, else to the kernel.
+ * A buffer comes from this CPU's front or stack of its class, else from the depot,
+ * else from another CPU's stack, else from the kernel, which also has what is in the
+ * other CPUs' fronts.  It goes to this CPU's front, or its stack up to the cap that
+ * the kernel has set for the class, else to the depot while the pool may retain
+ * more, else to the kernel.
  *
  * The slot of a live buffer is on no stack and nobody's but its user's.  Its
  * state says so, and turns a second free, or one of something else, into an
@@ -16,6 +17,7 @@
 #include <errno.h>
 
 #include "cpu.h"
+#include "front.h"
 #include "pool.h"
 #include "stack.h"
 
@@ -99,12 +101,43 @@ static bool class_is_large(const struct bufpool *bp, uint32_t class)
 	       BUFPOOL_CLASS_LARGE;
 }
 
+/* Put a live slot into this CPU's front; false, and nothing done, if it cannot be. */
+static inline bool put_front(struct bufpool *bp, uint32_t index,
+			     uint32_t class)
+{
+	struct bufpool_slot *slot = &bp->slots[index];
+
+	store_relaxed(&slot->state,
+		      BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_IDLE, class));
+	if (likely(front_put(bp, class, index + 1)))
+		return true;
+	store_relaxed(&slot->state,
+		      BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_LIVE, class));
+	return false;
+}
+
+/* The slot in this CPU's front, the caller's then, or NO_SLOT. */
+static inline uint32_t take_front(struct bufpool *bp, uint32_t class)
+{
+	/* The link is index + 1, so that of none wraps to NO_SLOT. */
+	uint32_t index = front_take(bp, class) - 1;
+
+	if (unlikely(index >= bp->nr_pages && index != NO_SLOT))
+		bufpool_abort_corrupted(bp);
+	return index;
+}
+
 /* Push to this CPU's stack; false if it is full. */
 static inline bool push_local(struct bufpool *bp, uint32_t cpu, uint32_t index,
 			      uint32_t class)
 {
-	return stack_push(bp, &bp->stacks[cpu].head[class], index, class,
-			  load_relaxed(&bp->control->classes[class].percpu_cap));
+	const struct bufpool_class_tuning *tuning = &bp->control->classes[class];
+	uint32_t cap = load_relaxed(&tuning->percpu_cap);
+
+	/* What is in the front counts. */
+	if (cap && front_peek(bp, cpu, class))
+		cap--;
+	return stack_push(bp, &bp->stacks[cpu].head[class], index, class, cap);
 }
 
 /*
@@ -138,33 +171,6 @@ static uint32_t pop_depot(struct bufpool *bp, uint32_t class, uint64_t pages,
 	return index;
 }
 
-/*
- * An idle slot from any stack.  Of a large class one that fits; as classes are a
- * quarter apart, that wastes no more than a quarter.
- */
-static uint32_t pop_any(struct bufpool *bp, uint32_t class, uint64_t pages)
-{
-	bool large = class_is_large(bp, class);
-	uint32_t here = this_cpu(bp);
-	uint32_t cpu = here;
-	uint32_t index;
-
-	do {
-		__u64 *head = &bp->stacks[cpu].head[class];
-
-		index = large ? pop_fitting(bp, head, pages) :
-				stack_pop(bp, head);
-		if (index == NO_SLOT && cpu == here)
-			index = pop_depot(bp, class, pages, large);
-		if (index != NO_SLOT)
-			return index;
-		if (++cpu == bp->nr_cpus)
-			cpu = 0;
-	} while (cpu != here);
-
-	return NO_SLOT;
-}
-
 /* Pages on a CPU's stack: those of a class have the same number, if not large. */
 static uint64_t stack_pages(const struct bufpool *bp, uint32_t class,
 			    uint64_t head)
@@ -178,9 +184,9 @@ static uint64_t stack_pages(const struct bufpool *bp, uint32_t class,
 }
 
 /*
- * Count the pages on all CPUs' stacks, as an estimate for all to use.  Costs one
- * load per CPU and class and another for a stack that is not empty, a cache line
- * per eight classes: about a microsecond on a few CPUs, and tens of them on
+ * Count the pages in all CPUs' fronts and stacks, as an estimate for all to use.
+ * Costs two loads per CPU and class and another for a stack that is not empty, a
+ * cache line for each five classes or so: about a microsecond on a few CPUs, and tens of them on
  * hundreds, which is still little beside the release of memory it is to avoid.
  */
 static uint64_t count_cpu_pages(struct bufpool *bp)
@@ -188,10 +194,14 @@ static uint64_t count_cpu_pages(struct bufpool *bp)
 	uint64_t pages = 0;
 	uint32_t cpu, class;
 
-	for (cpu = 0; cpu < bp->nr_cpus; cpu++)
-		for (class = 0; class < bp->nr_classes; class++)
+	for (cpu = 0; cpu < bp->nr_cpus; cpu++) {
+		for (class = 0; class < bp->nr_classes; class++) {
 			pages += stack_pages(bp, class,
 					     stack_head(&bp->stacks[cpu].head[class]));
+			if (front_peek(bp, cpu, class))
+				pages += bufpool_class_pages(class);
+		}
+	}
 	store_relaxed(&pool_depot(bp)->cpu_pages, pages);
 	return pages;
 }
@@ -233,9 +243,45 @@ static bool push_depot(struct bufpool *bp, uint32_t index, uint32_t class)
 /* Keep the caller's slot, or have the kernel free it. */
 static void put(struct bufpool *bp, uint32_t index, uint32_t class)
 {
-	if (!push_local(bp, this_cpu(bp), index, class) &&
+	if (!put_front(bp, index, class) &&
+	    !push_local(bp, this_cpu(bp), index, class) &&
 	    !push_depot(bp, index, class))
 		bufpool_free_request(bp, "free", index);
+}
+
+/*
+ * An idle slot from this CPU's front or any stack.  Of a large class one that fits; as
+ * classes are a quarter apart, that wastes no more than a quarter.
+ */
+static uint32_t pop_any(struct bufpool *bp, uint32_t class, uint64_t pages)
+{
+	bool large = class_is_large(bp, class);
+	uint32_t here = this_cpu(bp);
+	uint32_t cpu = here;
+	uint32_t index;
+
+	/* Perhaps again: the first time it may have been interrupted. */
+	index = take_front(bp, class);
+	if (index != NO_SLOT) {
+		if (!large || load_relaxed(&bp->slots[index].pages) >= pages)
+			return index;
+		slot_claim(bp, index, class, pages);
+		put(bp, index, class);
+	}
+	do {
+		__u64 *head = &bp->stacks[cpu].head[class];
+
+		index = large ? pop_fitting(bp, head, pages) :
+				stack_pop(bp, head);
+		if (index == NO_SLOT && cpu == here)
+			index = pop_depot(bp, class, pages, large);
+		if (index != NO_SLOT)
+			return index;
+		if (++cpu == bp->nr_cpus)
+			cpu = 0;
+	} while (cpu != here);
+
+	return NO_SLOT;
 }
 
 static noinline ALLOC_TEXT void *alloc_slow(struct bufpool *bp, size_t size,
@@ -312,13 +358,18 @@ void *bufpool_alloc(struct bufpool *bp, size_t size, unsigned int flags)
 
 	pages = (last >> bp->page_shift) + 1;
 	class = bufpool_class(pages);
-	cpu = cpu_from_rseq(bp);
-	if (unlikely(class >= bp->nr_classes || cpu >= bp->fast_cpus))
+	if (unlikely(class >= bp->nr_classes))
 		return alloc_slow(bp, size, flags);
 
-	index = stack_pop(bp, &bp->stacks[cpu].head[class]);
-	if (index == NO_SLOT)
-		return alloc_slow(bp, size, flags);
+	index = take_front(bp, class);
+	if (unlikely(index == NO_SLOT)) {
+		cpu = cpu_from_rseq(bp);
+		if (unlikely(cpu >= bp->fast_cpus))
+			return alloc_slow(bp, size, flags);
+		index = stack_pop(bp, &bp->stacks[cpu].head[class]);
+		if (index == NO_SLOT)
+			return alloc_slow(bp, size, flags);
+	}
 	if (unlikely(!slot_claim(bp, index, class, pages)))
 		return alloc_misfit(bp, size, index, class, pages);
 	return slot_address(bp, index);
@@ -348,13 +399,18 @@ static noinline void free_slow(struct bufpool *bp, void *buf)
 
 void bufpool_free(struct bufpool *bp, void *buf)
 {
-	uint32_t cpu = cpu_from_rseq(bp);
-	uint32_t index, class;
+	uint32_t index, class, cpu;
 
 	index = slot_live(bp, buf, &class);
-	if (unlikely(index == NO_SLOT || cpu >= bp->fast_cpus ||
-		     !push_local(bp, cpu, index, class)))
-		free_slow(bp, buf);
+	if (likely(index != NO_SLOT)) {
+		if (likely(put_front(bp, index, class)))
+			return;
+		cpu = cpu_from_rseq(bp);
+		if (likely(cpu < bp->fast_cpus &&
+			   push_local(bp, cpu, index, class)))
+			return;
+	}
+	free_slow(bp, buf);
 }
 
 size_t bufpool_usable_size(const struct bufpool *bp, const void *buf)

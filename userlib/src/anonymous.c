@@ -335,6 +335,7 @@ struct bufpool *bufpool_anonymous_create(const struct bufpool_config *own,
 	anon->spans = (void *)(map + l.span);
 	anon->span_map = (void *)(map + l.map);
 	anon->huge = (void *)(map + l.huge);
+	anon->fronts = bufpool_front_register();
 	bufpool_config_effective(&anon->own, anon->limit_pages, &anon->config);
 	bufpool_config_publish(anon);
 	anon->bp->anon = anon;

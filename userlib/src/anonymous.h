@@ -106,6 +106,8 @@ enum counter {
  * @dropped: signalled when that has been done
  * @peak_pages: the most there have been
  * @trim_due: CLOCK_MONOTONIC in ns; 0: never.  Read without the lock
+ * @fronts: whether there can be fronts; constant
+ * @steals: per class, how often the fronts were emptied for another CPU
  * @count: the counters
  */
 struct bufpool_anonymous {
@@ -126,6 +128,8 @@ struct bufpool_anonymous {
 	pthread_cond_t dropped;
 	uint64_t peak_pages;
 	uint64_t trim_due;
+	bool fronts;
+	uint8_t steals[BUFPOOL_MAX_CLASSES];
 	uint64_t count[NR_COUNTERS];
 };
 
@@ -150,6 +154,14 @@ void bufpool_config_effective(const struct bufpool_config *own,
 			      uint64_t limit_pages,
 			      struct bufpool_config *cfg);
 void bufpool_config_publish(struct bufpool_anonymous *anon);
+
+/* front.c: but for the first, under the lock */
+bool bufpool_front_register(void);
+uint32_t bufpool_front_flag(const struct bufpool_anonymous *anon,
+			    uint32_t class);
+bool bufpool_front_empty(struct bufpool_anonymous *anon, bool reset);
+bool bufpool_front_steal(struct bufpool_anonymous *anon, uint32_t class,
+			 uint32_t here);
 
 /* span.c: all under the lock */
 int bufpool_slot_reserve(struct bufpool_anonymous *anon, uint32_t class,

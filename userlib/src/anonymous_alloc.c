@@ -2,7 +2,7 @@
 /*
  * Allocating and freeing on the anonymous backend, for whom the stacks did not do:
  *
- *	alloc:  this CPU's stack -> the depot's -> other CPUs' -> attach
+ *	alloc:  this CPU's stack -> the depot's -> other CPUs', fronts too -> attach
  *	        large: the best fit on any of them -> grow the nearest -> attach
  *	free:   this CPU's stack -> the depot's -> detach
  */
@@ -11,6 +11,7 @@
 
 #include "anonymous.h"
 #include "cpu.h"
+#include "front.h"
 #include "stack.h"
 
 /* Slots of one stack that the search for the best fit looks at. */
@@ -169,9 +170,11 @@ static bool pop_small(struct bufpool_anonymous *anon, uint32_t class,
 
 	if (pop(anon, here, class, ref) || pop(anon, bp->nr_cpus, class, ref))
 		return true;
-	for (cpu = 0; cpu < bp->nr_cpus; cpu++)
-		if (pop(anon, cpu, class, ref))
-			return true;
+	do {
+		for (cpu = 0; cpu < bp->nr_cpus; cpu++)
+			if (pop(anon, cpu, class, ref))
+				return true;
+	} while (bufpool_front_steal(anon, class, here));
 	return false;
 }
 
@@ -236,6 +239,7 @@ static bool search(struct search *s, uint32_t class)
 {
 	uint32_t cpu;
 
+	bufpool_front_steal(s->anon, class, this_cpu(s->anon->bp));
 	for (cpu = 0; cpu <= s->anon->bp->nr_cpus; cpu++)
 		search_stack(s, cpu, class);
 	return s->found;
@@ -328,11 +332,16 @@ static bool keep_idle(struct bufpool_anonymous *anon,
 	const struct bufpool_class_tuning *tuning =
 		&control->classes[ref->class];
 	struct bufpool_stacks *depot = pool_depot(bp);
+	uint32_t cap = load_relaxed(&tuning->percpu_cap);
+	uint32_t cpu = this_cpu(bp);
 	int64_t idle;
 
 	if (ref->pages > load_relaxed(&control->max_pooled_pages))
 		return false;
-	if (push(anon, this_cpu(bp), ref, load_relaxed(&tuning->percpu_cap)))
+	/* What is in the front counts. */
+	if (cap && front_peek(bp, cpu, ref->class))
+		cap--;
+	if (push(anon, cpu, ref, cap))
 		return true;
 	/* The estimate is young: who has no room in the depot has just made one. */
 	idle = load_relaxed(&depot->idle_pages) +

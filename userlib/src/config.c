@@ -149,7 +149,9 @@ static void publish_class(const struct bufpool_anonymous *anon, uint32_t class,
 	store_relaxed(&tuning->pages, (uint32_t)bufpool_class_pages(class));
 	store_relaxed(&tuning->percpu_cap, (uint32_t)percpu);
 	store_relaxed(&tuning->depot_cap, depot);
-	store_relaxed(&tuning->flags, large ? BUFPOOL_CLASS_LARGE : 0);
+	store_relaxed(&tuning->flags,
+		      (large ? BUFPOOL_CLASS_LARGE : 0) |
+		      bufpool_front_flag(anon, class));
 }
 
 /* Write what is in force into the control region.  Under the lock. */

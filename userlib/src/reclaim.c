@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "anonymous.h"
+#include "front.h"
 #include "stack.h"
 
 /* Slots whose memory is given back in one go. */
@@ -135,6 +136,14 @@ static uint64_t stack_pages(const struct bufpool *bp, const __u64 *head)
 	return pages;
 }
 
+static uint64_t front_pages(const struct bufpool *bp, uint32_t cpu,
+			    uint32_t class)
+{
+	uint32_t index = front_peek(bp, cpu, class) - 1;
+
+	return index < bp->nr_pages ? load_relaxed(&bp->slots[index].pages) : 0;
+}
+
 /* Pages that are idle; exact while nobody uses the stacks. */
 uint64_t bufpool_idle_pages(struct bufpool_anonymous *anon)
 {
@@ -145,7 +154,8 @@ uint64_t bufpool_idle_pages(struct bufpool_anonymous *anon)
 
 	for (cpu = 0; cpu < bp->nr_cpus; cpu++)
 		for (class = 0; class < bp->nr_classes; class++)
-			pages += stack_pages(bp, &bp->stacks[cpu].head[class]);
+			pages += stack_pages(bp, &bp->stacks[cpu].head[class]) +
+				 front_pages(bp, cpu, class);
 	return pages < anon->attached_pages ? pages : anon->attached_pages;
 }
 
@@ -261,15 +271,9 @@ static uint32_t keep_depth(const struct bufpool *bp, const __u64 *head,
 	return have > need ? have - (uint32_t)need : 0;
 }
 
-/*
- * Give idle memory back, @want pages or some more, if there is as much: the depot's
- * before that on the CPUs' stacks, big buffers before small ones, of each stack the
- * cold end first.  Returns the pages, counted as @why.
- */
-uint64_t bufpool_release(struct bufpool_anonymous *anon, uint64_t want,
-			 enum counter why)
+static uint64_t release_stacks(struct batch *batch, uint64_t want)
 {
-	struct batch batch = { .anon = anon };
+	struct bufpool_anonymous *anon = batch->anon;
 	struct bufpool *bp = anon->bp;
 	uint32_t cpu, class, keep;
 	uint64_t pages = 0;
@@ -279,10 +283,27 @@ uint64_t bufpool_release(struct bufpool_anonymous *anon, uint64_t want,
 		for (class = bp->nr_classes; class-- && pages < want; ) {
 			head = &bp->stacks[cpu].head[class];
 			keep = keep_depth(bp, head, class, want - pages);
-			pages += release_chain(&batch, cpu, class,
+			pages += release_chain(batch, cpu, class,
 					       cut(anon, head, class, keep));
 		}
 	}
+	return pages;
+}
+
+/*
+ * Give idle memory back, @want pages or some more, if there is as much: the depot's
+ * before that on the CPUs' stacks, this before what is in their fronts, big buffers
+ * before small ones, of each stack the cold end first.  Returns the pages, counted as
+ * @why.
+ */
+uint64_t bufpool_release(struct bufpool_anonymous *anon, uint64_t want,
+			 enum counter why)
+{
+	struct batch batch = { .anon = anon };
+	uint64_t pages = release_stacks(&batch, want);
+
+	if (pages < want && bufpool_front_empty(anon, false))
+		pages += release_stacks(&batch, want - pages);
 	batch_flush(&batch);
 	anon->count[why] += pages;
 	return pages;
@@ -438,6 +459,7 @@ static uint64_t trim_once(struct bufpool_anonymous *anon)
 	uint64_t pages = 0, go;
 	__u64 *head;
 
+	bufpool_front_empty(anon, true);
 	for (cpu = 0; cpu <= bp->nr_cpus; cpu++) {
 		for (class = 0; class < bp->nr_classes; class++) {
 			head = &bp->stacks[cpu].head[class];

@@ -123,6 +123,9 @@ uint64_t memory_idle_pages(struct bufpool *bp)
 
 	for (block = 0; block <= bp->nr_cpus; block++) {
 		for (class = 0; class < bp->nr_classes; class++) {
+			link = bp->stacks[block].front[class];
+			require(link <= bp->nr_pages);
+			pages += link ? bp->slots[link - 1].pages : 0;
 			link = BUFPOOL_LINK(bp->stacks[block].head[class]);
 			for (; link; link = bp->slots[link - 1].next) {
 				require(link <= bp->nr_pages);
