@@ -497,9 +497,14 @@ int __init bufpool_worker_init(void)
 	return bufpool_wq ? 0 : -ENOMEM;
 }
 
-/** bufpool_worker_exit - no pool is left; wait for the workers and end them */
+/**
+ * bufpool_worker_exit - no pool is left; wait for the workers and end them
+ *
+ * The shrinker has stopped: it may have armed the second of them late.
+ */
 void bufpool_worker_exit(void)
 {
 	cancel_delayed_work_sync(&trim_work);
+	cancel_delayed_work_sync(&finish_work);
 	destroy_workqueue(bufpool_wq);
 }
