@@ -12,6 +12,20 @@
 #define MAX_ATTACH_ORDER \
 	(IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? ilog2(BUFPOOL_HUGE_PAGES) : 0)
 
+/* Never more than the limit, not for a moment: a small request would meet it. */
+static bool charge_device(unsigned long pages)
+{
+	unsigned long limit = READ_ONCE(bufpool_total_limit) >> PAGE_SHIFT;
+	long attached = atomic_long_read(&bufpool_attached_pages);
+
+	do {
+		if (pages > limit || attached > limit - pages)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&bufpool_attached_pages, &attached,
+					  attached + pages));
+	return true;
+}
+
 /**
  * bufpool_charge - count pages against the pool's and the device's limit
  * @pool: the pool, its lock held
@@ -31,11 +45,8 @@ int bufpool_charge(struct bufpool *pool, unsigned long pages)
 	if (pages > limit || pool->attached_pages > limit - pages)
 		return -EDQUOT;
 
-	if (atomic_long_add_return(pages, &bufpool_attached_pages) >
-	    READ_ONCE(bufpool_total_limit) >> PAGE_SHIFT) {
-		atomic_long_sub(pages, &bufpool_attached_pages);
+	if (!charge_device(pages))
 		return -ENOSPC;
-	}
 	if (!pool->attached_pages) {
 		bufpool_trim_arm(pool, &cfg);
 		bufpool_lru_add(pool);
