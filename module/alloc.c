@@ -13,28 +13,42 @@
 #include "bufpool.h"
 #include "trace.h"
 
-/*
- * Charge pages, giving up idle memory as far as it takes: the pool's own, and
- * for the device's limit the others' too.  Somebody else may charge what was
- * given up, so this goes on until there is nothing left to give.
- */
-static int charge_or_reclaim(struct bufpool *pool, unsigned long pages)
+/* A buffer that no limit lets be, whatever is given up for it. */
+static bool never_fits(const struct bufpool *pool, unsigned long pages)
 {
-	unsigned long released;
+	struct bufpool_config cfg;
+
+	bufpool_config_effective(pool, &cfg);
+	return pages > cfg.pool_limit_bytes >> PAGE_SHIFT ||
+	       pages > READ_ONCE(bufpool_total_limit) >> PAGE_SHIFT;
+}
+
+/*
+ * Charge what a buffer of @pages needs beside the @had that it has, giving up idle
+ * memory as far as it takes: the pool's own, and for the device's limit the others'
+ * too.  Somebody else may charge what was given up, so this goes on until there is
+ * nothing left to give.
+ */
+static int charge_or_reclaim(struct bufpool *pool, unsigned long had,
+			     unsigned long pages)
+{
+	unsigned long released, missing;
 	int err;
 
 	lockdep_assert_held(&pool->lock);
+	if (never_fits(pool, pages))
+		return -EDQUOT;
 	do {
-		err = bufpool_charge(pool, pages);
+		err = bufpool_charge(pool, pages - had, &missing);
 		if (!err)
 			return 0;
 		mutex_unlock(&pool->lock);
 		released = fatal_signal_pending(current) ? 0 :
-			   bufpool_reclaim(pool, pages, err == -ENOSPC);
+			   bufpool_reclaim(pool, missing, err == -ENOSPC);
 		mutex_lock(&pool->lock);
 	} while (released);
 	/* What the shrinker had taken may have become free. */
-	return bufpool_charge(pool, pages) ? -EDQUOT : 0;
+	return bufpool_charge(pool, pages - had, &missing) ? -EDQUOT : 0;
 }
 
 /*
@@ -84,7 +98,7 @@ static int alloc_new(struct bufpool *pool, u32 cls, u32 pages,
 {
 	int err;
 
-	err = charge_or_reclaim(pool, pages);
+	err = charge_or_reclaim(pool, 0, pages);
 	if (err)
 		return err;
 	err = reserve_or_reclaim(pool, cls, ref);
@@ -116,7 +130,7 @@ static int grow(struct bufpool *pool, struct bufpool_ref *ref, u32 pages)
 	int err;
 
 	bufpool_slot_take(ref);
-	err = charge_or_reclaim(pool, pages - had);
+	err = charge_or_reclaim(pool, had, pages);
 	if (err)
 		goto restore;
 

@@ -13,14 +13,16 @@
 	(IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? ilog2(BUFPOOL_HUGE_PAGES) : 0)
 
 /* Never more than the limit, not for a moment: a small request would meet it. */
-static bool charge_device(unsigned long pages)
+static bool charge_device(unsigned long pages, unsigned long *missing)
 {
 	unsigned long limit = READ_ONCE(bufpool_total_limit) >> PAGE_SHIFT;
 	long attached = atomic_long_read(&bufpool_attached_pages);
 
 	do {
-		if (pages > limit || attached > limit - pages)
+		if (pages > limit || attached > limit - pages) {
+			*missing = attached + pages - limit;
 			return false;
+		}
 	} while (!atomic_long_try_cmpxchg(&bufpool_attached_pages, &attached,
 					  attached + pages));
 	return true;
@@ -30,11 +32,13 @@ static bool charge_device(unsigned long pages)
  * bufpool_charge - count pages against the pool's and the device's limit
  * @pool: the pool, its lock held
  * @pages: pages about to be attached
+ * @missing: out, after an error: pages that have to go first
  *
  * Return: 0, or with nothing counted -EDQUOT: over the pool's limit, -ENOSPC:
  * over the device's.
  */
-int bufpool_charge(struct bufpool *pool, unsigned long pages)
+int bufpool_charge(struct bufpool *pool, unsigned long pages,
+		   unsigned long *missing)
 {
 	struct bufpool_config cfg;
 	unsigned long limit;
@@ -42,10 +46,12 @@ int bufpool_charge(struct bufpool *pool, unsigned long pages)
 	lockdep_assert_held(&pool->lock);
 	bufpool_config_effective(pool, &cfg);
 	limit = cfg.pool_limit_bytes >> PAGE_SHIFT;
-	if (pages > limit || pool->attached_pages > limit - pages)
+	if (pages > limit || pool->attached_pages > limit - pages) {
+		*missing = pool->attached_pages + pages - limit;
 		return -EDQUOT;
+	}
 
-	if (!charge_device(pages))
+	if (!charge_device(pages, missing))
 		return -ENOSPC;
 	if (!pool->attached_pages) {
 		bufpool_trim_arm(pool, &cfg);

@@ -314,7 +314,8 @@ bool bufpool_front_steal(struct bufpool *pool, u32 cls, u32 here);
 void bufpool_front_allow(struct bufpool *pool);
 
 /* attach.c */
-int bufpool_charge(struct bufpool *pool, unsigned long pages);
+int bufpool_charge(struct bufpool *pool, unsigned long pages,
+		   unsigned long *missing);
 void bufpool_uncharge(struct bufpool *pool, unsigned long pages);
 int bufpool_attach(struct bufpool *pool, u32 index, u32 pages);
 void bufpool_drop_pages(struct bufpool *pool, pgoff_t pgoff, pgoff_t pages);

@@ -106,6 +106,60 @@ TEST_F(limits, pool_keeps_the_idle_memory_it_can)
 	pool_destroy(&p);
 }
 
+/* Nor what the limit has room for beside it. */
+TEST_F(limits, pool_gives_up_what_is_missing)
+{
+	struct bufpool_config cfg = fixed_config(16 * MiB);
+	int64_t offset[10];
+	struct pool p;
+	int i;
+
+	ASSERT_EQ(0, pool_init(&p, &cfg));
+	for (i = 0; i < 10; i++) {
+		offset[i] = pool_alloc(&p, 1 * MiB, 0, NULL);
+		ASSERT_LE(0, offset[i]);
+	}
+	for (i = 0; i < 10; i++) {
+		ASSERT_EQ(0, pool_free(&p, offset[i]));
+	}
+	EXPECT_LE(0, pool_alloc(&p, 8 * MiB, 0, NULL));
+	EXPECT_EQ(8 * MiB, pool_retained(&p));
+	pool_destroy(&p);
+}
+
+/* Nor anything for a buffer that can never be. */
+TEST_F(limits, nothing_is_given_up_in_vain)
+{
+	struct bufpool_config cfg = fixed_config(16 * MiB);
+	uint64_t before = device_attached();
+	struct pool p, other;
+	int64_t offset;
+
+	ASSERT_EQ(0, pool_init(&p, &cfg));
+	ASSERT_EQ(0, pool_init(&other, &cfg));
+	offset = pool_alloc(&other, 2 * MiB, 0, NULL);
+	ASSERT_LE(0, offset);
+	ASSERT_EQ(0, pool_free(&other, offset));
+
+	/* Its own limit has been lowered since it was set up. */
+	cfg.pool_limit_bytes = 4 * MiB;
+	ASSERT_EQ(0, pool_set_config(&p, &cfg));
+	offset = pool_alloc(&p, 2 * MiB, 0, NULL);
+	ASSERT_LE(0, offset);
+	ASSERT_EQ(0, pool_free(&p, offset));
+	EXPECT_EQ(-EDQUOT, pool_alloc(&p, 5 * MiB, 0, NULL));
+	EXPECT_EQ(2 * MiB, pool_retained(&p));
+
+	ASSERT_EQ(0, sysfs_set("total_limit_bytes", before + 4 * MiB));
+	EXPECT_EQ(-EDQUOT, pool_alloc(&other, before + 5 * MiB, 0, NULL));
+	EXPECT_EQ(2 * MiB, pool_retained(&p));
+	EXPECT_EQ(2 * MiB, pool_retained(&other));
+	EXPECT_EQ(1, pool_stats(&p).limit_hits);
+	EXPECT_EQ(1, pool_stats(&other).limit_hits);
+	pool_destroy(&p);
+	pool_destroy(&other);
+}
+
 /* Live memory is never taken, however much is asked for. */
 TEST_F(limits, live_buffers_stay)
 {
