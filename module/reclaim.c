@@ -297,23 +297,32 @@ unsigned long bufpool_reclaim(struct bufpool *pool, unsigned long want,
 }
 
 /**
- * bufpool_enforce - bring a pool down to what it may retain
+ * bufpool_enforce - bring a pool down to what it may retain and hold
  * @pool: the pool, its lock not held
  * @why: the counter it goes to
+ *
+ * Over the limit only what is idle can go.
  */
 void bufpool_enforce(struct bufpool *pool, enum bufpool_counter why)
 {
 	struct bufpool_config cfg;
-	unsigned long idle, max;
+	unsigned long idle, held, excess = 0;
+	unsigned long retain, limit;
 
 	mutex_lock(&pool->lock);
 	bufpool_config_effective(pool, &cfg);
 	idle = bufpool_idle_pages(pool);
+	held = pool->attached_pages;
 	mutex_unlock(&pool->lock);
 
-	max = cfg.max_retained_bytes >> PAGE_SHIFT;
-	if (idle > max)
-		release_idle(pool, idle - max, why);
+	retain = cfg.max_retained_bytes >> PAGE_SHIFT;
+	limit = cfg.pool_limit_bytes >> PAGE_SHIFT;
+	if (idle > retain)
+		excess = idle - retain;
+	if (idle && held > limit)
+		excess = max(excess, held - limit);
+	if (excess)
+		release_idle(pool, excess, why);
 }
 
 /**

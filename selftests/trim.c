@@ -182,6 +182,29 @@ TEST_F(trim, lower_max_retained)
 		  pool_alloc(&self->p, 64 * KiB, 0, NULL));
 }
 
+/* So does lowering what may be held, as far as it is idle. */
+TEST_F(trim, lower_the_pool_limit)
+{
+	struct settings saved;
+	int64_t live;
+
+	settings_save(&saved);
+	free_all(_metadata, self);
+	live = pool_alloc(&self->p, 64 * KiB, 0, NULL);
+	ASSERT_LE(0, live);
+	self->cfg.pool_limit_bytes = 6 * 64 * KiB;
+	ASSERT_EQ(0, pool_set_config(&self->p, &self->cfg));
+	EXPECT_EQ(6 * 64 * KiB, pool_attached(&self->p));
+	EXPECT_EQ(5 * 64 * KiB, pool_retained(&self->p));
+	EXPECT_EQ(4 * 64 * KiB, pool_stats(&self->p).reclaimed_bytes);
+
+	self->cfg.pool_limit_bytes = BUFPOOL_FOLLOW;
+	ASSERT_EQ(0, pool_set_config(&self->p, &self->cfg));
+	EXPECT_EQ(0, sysfs_set("pool_limit_bytes", 3 * 64 * KiB));
+	EXPECT_EQ(3 * 64 * KiB, pool_attached(&self->p));
+	EXPECT_EQ(0, settings_restore(&saved));
+}
+
 TEST_F(trim, lower_the_device_limit)
 {
 	struct settings saved;
