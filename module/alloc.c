@@ -303,6 +303,8 @@ int bufpool_alloc(struct bufpool *pool, u64 bytes, u32 flags,
 	if (err)
 		goto unlock;
 
+	if (ref->pages != bufpool_class_pages(ref->span->cls))
+		__set_bit(ref->span->cls, pool->uneven);
 	bufpool_slot_set(ref, BUFPOOL_SLOT_LIVE);
 	bufpool_count(pool, BUFPOOL_ALLOCS, 1);
 	if (reused)

@@ -65,6 +65,7 @@
 #define BUFPOOL_MODULE_H
 
 #include <linux/atomic.h>
+#include <linux/bitmap.h>
 #include <linux/bits.h>
 #include <linux/bufpool.h>
 #include <linux/cpumask.h>
@@ -196,6 +197,8 @@ struct bufpool {
 	struct xarray		spans;		/* first span of a run -> bufpool_span */
 	unsigned long		*span_map;	/* spans in use */
 	struct list_head	*partial;	/* per class: spans with a free slot */
+	/* Classes that have, or had, slots of fewer pages than their own */
+	DECLARE_BITMAP(uneven, BUFPOOL_MAX_CLASSES);
 	struct folio		**control;	/* control region before slot_offset */
 	unsigned long		peak_pages;
 	bool			dead;		/* bufpool_detach_all() has begun */

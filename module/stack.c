@@ -290,6 +290,13 @@ u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep)
 	return link;
 }
 
+/* Pages that a slot of a class has at least; all have as many unless it is large. */
+static u64 least_pages(const struct bufpool *pool, u32 cls)
+{
+	return cls && test_bit(cls, pool->uneven) ?
+	       bufpool_class_pages(cls - 1) + 1 : bufpool_class_pages(cls);
+}
+
 /**
  * bufpool_cut_pages - take the cold end off a stack, by size
  * @pool: the pool, its lock held
@@ -305,7 +312,7 @@ u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep)
 u32 bufpool_cut_pages(struct bufpool *pool, u32 cpu, u32 cls,
 		      unsigned long pages)
 {
-	u64 need = (pages - 1) / bufpool_class_pages(cls) + 1;
+	u64 need = (pages - 1) / least_pages(pool, cls) + 1;
 	u32 depth = bufpool_depth(pool, cpu, cls);
 
 	if (depth > DEEP_STACK)

@@ -157,6 +157,33 @@ TEST_F(weak, idle_first_then_oldest)
 	EXPECT_TRUE(stamped(self->p.base + self->offset[1], 1 * MiB, 1));
 }
 
+/* Idle buffers that are smaller than their class are enough if they are many. */
+TEST(idle_of_exact_sizes_first)
+{
+	const uint64_t exact = 8 * MiB + page_size();
+	struct bufpool_config cfg = fixed_config(8 * MiB + 5 * exact);
+	int64_t offset[5], weak;
+	struct pool p;
+	int i;
+
+	ASSERT_EQ(0, pool_init(&p, &cfg));
+	weak = pool_alloc(&p, 8 * MiB, 0, NULL);
+	ASSERT_LE(0, weak);
+	ASSERT_TRUE(weaken(&p, weak));
+	for (i = 0; i < 5; i++) {
+		offset[i] = pool_alloc(&p, exact, 0, NULL);
+		ASSERT_LE(0, offset[i]);
+	}
+	for (i = 0; i < 5; i++)
+		ASSERT_EQ(0, pool_free(&p, offset[i]));
+	ASSERT_EQ(5 * exact, pool_retained(&p));
+
+	EXPECT_LE(0, pool_alloc(&p, 40 * MiB, 0, NULL));
+	EXPECT_FALSE(is_taken(&p, weak));
+	EXPECT_EQ(5 * exact, pool_stats(&p).reclaimed_bytes);
+	pool_destroy(&p);
+}
+
 TEST_F(weak, free_wants_a_live_one)
 {
 	ASSERT_TRUE(weaken(&self->p, self->offset[0]));
