@@ -13,6 +13,9 @@
 #include "bufpool.h"
 #include "trace.h"
 
+/* How often to wait for what other processes give back, and look again. */
+#define MAX_TURNS	4096
+
 /* A buffer that no limit lets be, whatever is given up for it. */
 static bool never_fits(const struct bufpool *pool, unsigned long pages)
 {
@@ -27,28 +30,47 @@ static bool never_fits(const struct bufpool *pool, unsigned long pages)
  * Charge what a buffer of @pages needs beside the @had that it has, giving up idle
  * memory as far as it takes: the pool's own, and for the device's limit the others'
  * too.  Somebody else may charge what was given up, so this goes on until there is
- * nothing left to give.
+ * nothing left to give, and nothing on its way that another thread gives.
+ *
+ * What other threads of the process do is its own business.  Other processes could
+ * go on for ever with taking and giving back, so for them there is an end.
  */
 static int charge_or_reclaim(struct bufpool *pool, unsigned long had,
 			     unsigned long pages)
 {
-	unsigned long released, missing;
-	int err;
+	struct bufpool_outflow before[2] = {}, now[2];
+	int err, spent = 0, turns = 0;
+	unsigned long missing;
 
 	lockdep_assert_held(&pool->lock);
 	if (never_fits(pool, pages))
 		return -EDQUOT;
-	do {
+	for (;;) {
+		bool device;
+
+		bufpool_outflow(pool, false, &now[false]);
+		bufpool_outflow(pool, true, &now[true]);
 		err = bufpool_charge(pool, pages - had, &missing);
 		if (!err)
 			return 0;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		device = err == -ENOSPC;
+		if (spent == err && !now[device].busy &&
+		    now[device].batches == before[device].batches)
+			return -EDQUOT;
+		if (spent == -ENOSPC && turns++ == MAX_TURNS)
+			return -EDQUOT;
+
 		mutex_unlock(&pool->lock);
-		released = fatal_signal_pending(current) ? 0 :
-			   bufpool_reclaim(pool, missing, err == -ENOSPC);
+		if (spent == err && now[device].busy) {
+			bufpool_outflow_wait(pool, device, &now[device]);
+		} else {
+			memcpy(before, now, sizeof(before));
+			spent = bufpool_reclaim(pool, missing, device) ? 0 : err;
+		}
 		mutex_lock(&pool->lock);
-	} while (released);
-	/* What the shrinker had taken may have become free. */
-	return bufpool_charge(pool, pages - had, &missing) ? -EDQUOT : 0;
+	}
 }
 
 /*

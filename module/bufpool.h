@@ -49,6 +49,7 @@
  *	trim_lock		when the trim worker is due; a leaf
  *	reserve_lock		the reserve's folios and their number; a leaf
  *	bufpool_lru's locks	the shrinker's list; leaves
+ *	outflow_wait.lock	who waits for memory that others give back; a leaf
  *	page cache locks	i_mmap_rwsem, folio lock, i_pages lock
  *
  * The shrinker only tries pool->lock; what it may not do under it, shrink.c says.
@@ -205,11 +206,13 @@ struct bufpool {
 	unsigned long		nr_leaving;	/* slots that are leaving */
 	u8			steals[BUFPOOL_MAX_CLASSES];	/* front.c */
 	struct cpumask		*front_cpus;	/* for use in front.c */
+	unsigned long		releasing;	/* pages in batches under way */
 	bool			trim_armed;	/* trim_due says when it is trimmed */
 	unsigned long		trim_due;	/* jiffies */
 
-	/* Attached or about to be; written under lock, read by anyone */
-	unsigned long		attached_pages;
+	/* Written under lock, read by anyone */
+	unsigned long		attached_pages;	/* or about to be */
+	unsigned long		batches;	/* released, ever */
 	atomic64_t		count[BUFPOOL_NR_COUNTERS];
 };
 
@@ -332,6 +335,17 @@ int bufpool_alloc(struct bufpool *pool, u64 bytes, u32 flags,
 int bufpool_free(struct bufpool *pool, u64 index);
 
 /* reclaim.c */
+
+/* What is on its way back to the kernel at some moment, for who waits for it. */
+struct bufpool_outflow {
+	unsigned long	batches;	/* that have arrived until then */
+	bool		busy;		/* whether there are others under way */
+};
+
+void bufpool_outflow(struct bufpool *pool, bool device,
+		     struct bufpool_outflow *now);
+void bufpool_outflow_wait(struct bufpool *pool, bool device,
+			  const struct bufpool_outflow *then);
 void bufpool_detach(struct bufpool *pool, const struct bufpool_ref *ref);
 unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
 			      enum bufpool_counter why);

@@ -22,6 +22,7 @@
  */
 #include <linux/jiffies.h>
 #include <linux/sort.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include "bufpool.h"
@@ -32,6 +33,14 @@ static void finish_work_fn(struct work_struct *work);
 struct workqueue_struct *bufpool_wq;
 static DECLARE_DELAYED_WORK(trim_work, trim_work_fn);
 static DECLARE_DELAYED_WORK(finish_work, finish_work_fn);
+
+/*
+ * Of all pools: pages in batches under way, and batches that have arrived.  A batch
+ * leaves the first when its charge has been dropped, and then enters the second.
+ */
+static atomic_long_t releasing_pages;
+static atomic_long_t released_batches;
+static DECLARE_WAIT_QUEUE_HEAD(outflow_wait);
 
 /* Slots in transit to detached; they leave the page cache without the lock. */
 struct batch {
@@ -71,6 +80,59 @@ static void batch_drop(struct bufpool *pool, struct batch *batch)
 	}
 }
 
+/* Pages of a batch are back, and are not charged any more. */
+static void outflow_end(struct bufpool *pool, unsigned long pages)
+{
+	pool->releasing -= pages;
+	WRITE_ONCE(pool->batches, pool->batches + 1);
+	/* Each pairs with bufpool_outflow(), in this order. */
+	atomic_long_sub_return_release(pages, &releasing_pages);
+	atomic_long_inc_return_release(&released_batches);
+	if (wq_has_sleeper(&outflow_wait))
+		wake_up_all(&outflow_wait);
+}
+
+/**
+ * bufpool_outflow - look at what is on its way back to the kernel
+ * @pool: the pool, its lock held
+ * @device: whether to look at all pools
+ * @now: out
+ *
+ * If nothing is, a charge that is tried after this finds all room there is.  If
+ * something is, the number of batches will change.
+ */
+void bufpool_outflow(struct bufpool *pool, bool device,
+		     struct bufpool_outflow *now)
+{
+	lockdep_assert_held(&pool->lock);
+	if (!device) {
+		now->batches = pool->batches;
+		now->busy = pool->releasing;
+		return;
+	}
+	/* Both pair with outflow_end(). */
+	now->batches = atomic_long_read_acquire(&released_batches);
+	now->busy = atomic_long_read_acquire(&releasing_pages);
+}
+
+/**
+ * bufpool_outflow_wait - wait until one more batch has arrived, or for a kill
+ * @pool: the pool, its lock not held
+ * @device: as for bufpool_outflow()
+ * @then: what that said: busy
+ */
+void bufpool_outflow_wait(struct bufpool *pool, bool device,
+			  const struct bufpool_outflow *then)
+{
+	if (device)
+		wait_event_killable(outflow_wait,
+				    atomic_long_read(&released_batches) !=
+				    (long)then->batches);
+	else
+		wait_event_killable(outflow_wait,
+				    READ_ONCE(pool->batches) != then->batches);
+}
+
 /* Called and returns with the lock held, drops it while memory is removed. */
 static void batch_flush(struct bufpool *pool, struct batch *batch)
 {
@@ -79,12 +141,15 @@ static void batch_flush(struct bufpool *pool, struct batch *batch)
 	if (!batch->nr)
 		return;
 
+	pool->releasing += batch->pages;
+	atomic_long_add(batch->pages, &releasing_pages);
 	mutex_unlock(&pool->lock);
 	batch_drop(pool, batch);
 	cond_resched();
 	mutex_lock(&pool->lock);
 
 	bufpool_uncharge(pool, batch->pages);
+	outflow_end(pool, batch->pages);
 	for (i = 0; i < batch->nr; i++) {
 		struct bufpool_ref *ref = &batch->ref[i];
 

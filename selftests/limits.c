@@ -182,6 +182,53 @@ TEST_F(limits, live_buffers_stay)
 	pool_destroy(&p);
 }
 
+#define NR_SHARERS	4
+
+struct sharer {
+	pthread_t thread;
+	const struct pool *pool;
+	unsigned int nr;
+	int64_t error;
+};
+
+/* Never more than 2 MiB at a time, of sizes that the others do not use just then. */
+static void *share(void *arg)
+{
+	struct sharer *s = arg;
+	int64_t offset;
+	int i;
+
+	for (i = 0; i < 2000 && !s->error; i++) {
+		offset = pool_alloc(s->pool, 2 * MiB - (i + s->nr) % 3 * 256 * KiB,
+				    0, NULL);
+		s->error = offset < 0 ? offset : pool_free(s->pool, offset);
+	}
+	return NULL;
+}
+
+/* What one thread is giving back is waited for by another that needs it. */
+TEST_F(limits, threads_that_stay_within_it)
+{
+	struct bufpool_config cfg = fixed_config(NR_SHARERS * 2 * MiB);
+	struct sharer sharer[NR_SHARERS] = {};
+	struct pool p;
+	int i;
+
+	ASSERT_EQ(0, pool_init(&p, &cfg));
+	for (i = 0; i < NR_SHARERS; i++) {
+		sharer[i].pool = &p;
+		sharer[i].nr = i;
+		ASSERT_EQ(0, pthread_create(&sharer[i].thread, NULL, share,
+					    &sharer[i]));
+	}
+	for (i = 0; i < NR_SHARERS; i++) {
+		ASSERT_EQ(0, pthread_join(sharer[i].thread, NULL));
+		EXPECT_EQ(0, sharer[i].error);
+	}
+	EXPECT_EQ(0, pool_stats(&p).limit_hits);
+	pool_destroy(&p);
+}
+
 TEST_F(limits, of_the_device)
 {
 	struct bufpool_config cfg = fixed_config(64 * MiB);
