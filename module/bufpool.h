@@ -30,7 +30,8 @@
  *
  * Whether an attached slot is live or idle only the shared stacks know.  The
  * kernel asks them when it looks for idle memory, and counts on nothing there:
- * limits rest on the pages that the kernel itself attached.
+ * limits rest on the pages that the kernel itself attached, and how far it follows
+ * links on the slots that it has given out.
  *
  * Locking, outermost first:
  *
@@ -206,6 +207,8 @@ struct bufpool {
 	unsigned long		nr_leaving;	/* slots that are leaving */
 	u8			steals[BUFPOOL_MAX_CLASSES];	/* front.c */
 	struct cpumask		*front_cpus;	/* for use in front.c */
+	unsigned long		nr_slots;	/* slots that are not detached */
+	unsigned long		steps;		/* see bufpool_walk_begin() */
 	unsigned long		releasing;	/* pages in batches under way */
 	bool			trim_armed;	/* trim_due says when it is trimmed */
 	unsigned long		trim_due;	/* jiffies */
@@ -305,6 +308,9 @@ bool bufpool_push(struct bufpool *pool, u32 cpu, u32 cls,
 		  const struct bufpool_ref *ref);
 u32 bufpool_depth(struct bufpool *pool, u32 cpu, u32 cls);
 unsigned long bufpool_idle_pages(struct bufpool *pool);
+void bufpool_walk_begin(struct bufpool *pool);
+void bufpool_walk_resume(struct bufpool *pool, unsigned long steps,
+			 unsigned long nr_slots);
 u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep);
 u32 bufpool_cut_pages(struct bufpool *pool, u32 cpu, u32 cls,
 		      unsigned long pages);

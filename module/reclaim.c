@@ -136,6 +136,7 @@ void bufpool_outflow_wait(struct bufpool *pool, bool device,
 /* Called and returns with the lock held, drops it while memory is removed. */
 static void batch_flush(struct bufpool *pool, struct batch *batch)
 {
+	unsigned long steps = pool->steps, nr_slots = pool->nr_slots;
 	unsigned int i;
 
 	if (!batch->nr)
@@ -148,6 +149,7 @@ static void batch_flush(struct bufpool *pool, struct batch *batch)
 	cond_resched();
 	mutex_lock(&pool->lock);
 
+	bufpool_walk_resume(pool, steps, nr_slots);
 	bufpool_uncharge(pool, batch->pages);
 	outflow_end(pool, batch->pages);
 	for (i = 0; i < batch->nr; i++) {
@@ -264,6 +266,7 @@ static unsigned long release_idle(struct bufpool *pool, unsigned long want,
 	unsigned long pages;
 
 	mutex_lock(&pool->lock);
+	bufpool_walk_begin(pool);
 	pages = release_stacks(pool, want, &batch);
 	if (pages < want && bufpool_front_empty(pool))
 		pages += release_stacks(pool, want - pages, &batch);
@@ -470,6 +473,7 @@ static void trim_pool(struct bufpool *pool, u32 percent)
 	mutex_lock(&pool->lock);
 	bufpool_front_empty(pool);
 	bufpool_front_allow(pool);
+	bufpool_walk_begin(pool);
 	for (cpu = 0; cpu <= pool->nr_cpus; cpu++) {
 		if (!bufpool_stacks(pool, cpu, false))
 			continue;

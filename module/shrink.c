@@ -177,6 +177,7 @@ static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 	unsigned int nr, i;
 
 	lockdep_assert_held(&pool->lock);
+	bufpool_walk_begin(pool);
 	taken = take_idle(pool, want, &row, &freed);
 	if (taken < want && bufpool_front_empty(pool))
 		taken += take_idle(pool, want - taken, &row, &freed);

@@ -170,6 +170,7 @@ int bufpool_slot_reserve(struct bufpool *pool, u32 cls, struct bufpool_ref *ref)
 	}
 
 	__set_bit(ref->slot, span->used);
+	pool->nr_slots++;
 	if (++span->nr_used == span->nr_slots)
 		list_del_init(&span->partial);
 	return 0;
@@ -186,6 +187,7 @@ void bufpool_slot_unreserve(struct bufpool *pool, const struct bufpool_ref *ref)
 
 	lockdep_assert_held(&pool->lock);
 	__clear_bit(ref->slot, span->used);
+	pool->nr_slots--;
 	if (span->nr_used-- == span->nr_slots)
 		list_add(&span->partial, &pool->partial[span->cls]);
 	if (!span->nr_used)

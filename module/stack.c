@@ -8,6 +8,7 @@
  * while, without any lock; the tag in the head tells when they did.
  */
 #include <linux/atomic.h>
+#include <linux/sched.h>
 
 #include "bufpool.h"
 
@@ -16,6 +17,17 @@
  * process cannot make the kernel turn for long.  A hostile one may try.
  */
 #define MAX_TURNS	65536
+
+/*
+ * An operation that walks chains takes so many steps for each slot there is, and
+ * some more.  A slot that stays on its stack is walked over three times at most:
+ * when the stack is cut, and when this part is put back.
+ */
+#define STEPS_PER_SLOT	4
+#define SPARE_STEPS	4096
+
+/* Slots to walk over before somebody else may have the CPU. */
+#define STEPS_AT_ONCE	1024
 
 /* A stack of more slots than this costs more to walk than to give up in part. */
 #define DEEP_STACK	1024
@@ -205,20 +217,55 @@ unsigned long bufpool_idle_pages(struct bufpool *pool)
 	return min_t(u64, pages, pool->attached_pages);
 }
 
+/**
+ * bufpool_walk_begin - begin an operation that cuts stacks
+ * @pool: the pool, its lock held
+ *
+ * A chain ends where the process says, and may go round in circles, on every stack
+ * there is.  So the steps of an operation are counted, over all of its stacks.
+ */
+void bufpool_walk_begin(struct bufpool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	pool->steps = STEPS_PER_SLOT * pool->nr_slots + SPARE_STEPS;
+}
+
+/**
+ * bufpool_walk_resume - go on with an operation after the lock was dropped
+ * @pool: the pool, its lock held
+ * @steps: what pool->steps was
+ * @nr_slots: and pool->nr_slots
+ *
+ * The steps are the operation's own, whatever others have done meanwhile; but new
+ * slots may be on the stacks that it comes to.
+ */
+void bufpool_walk_resume(struct bufpool *pool, unsigned long steps,
+			 unsigned long nr_slots)
+{
+	lockdep_assert_held(&pool->lock);
+	pool->steps = steps;
+	if (pool->nr_slots > nr_slots)
+		pool->steps += STEPS_PER_SLOT * (pool->nr_slots - nr_slots);
+}
+
 /*
  * Find a slot of a chain that is on no stack, and what comes after it.  A link
- * that leads nowhere ends the chain.
+ * that leads nowhere ends the chain, and so does the last step.
  */
 static bool chain_slot(struct bufpool *pool, u32 cls, u32 *link,
 		       struct bufpool_ref *ref)
 {
 	if (!*link)
 		return false;
-	if (!bufpool_slot_find(pool, *link - 1, ref) || ref->span->cls != cls) {
+	if (pool->steps % STEPS_AT_ONCE == 0)
+		cond_resched();
+	if (!pool->steps || !bufpool_slot_find(pool, *link - 1, ref) ||
+	    ref->span->cls != cls) {
 		bufpool_count(pool, BUFPOOL_CORRUPTIONS, 1);
 		*link = 0;
 		return false;
 	}
+	pool->steps--;
 	*link = READ_ONCE(bufpool_slot_header(ref)->next);
 	return true;
 }
@@ -256,7 +303,8 @@ static void put_back(struct bufpool *pool, u64 *head, u64 empty, u32 cls,
  * @keep: how many slots to leave, from the top
  *
  * Takes the whole chain, cuts it, and puts the upper part back; for that moment
- * the stack is empty to others, who look elsewhere.
+ * the stack is empty to others, who look elsewhere.  Belongs to an operation that
+ * bufpool_walk_begin() has begun.
  *
  * Return: link to the lower part, on no stack now, for bufpool_chain_next(); 0:
  * there is none.
@@ -269,7 +317,8 @@ u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep)
 	u64 *head, old;
 	int turns = 0;
 
-	if (!stacks)
+	/* Without steps it could only be lost. */
+	if (!stacks || !pool->steps)
 		return 0;
 	head = &stacks->head[cls];
 	do {
@@ -279,8 +328,6 @@ u32 bufpool_cut(struct bufpool *pool, u32 cpu, u32 cls, u32 keep)
 			return 0;
 	} while (!head_exchange(head, old, 0));
 
-	/* The process's word, but no stack has more slots than pages are attached. */
-	keep = min_t(unsigned long, keep, pool->attached_pages);
 	link = BUFPOOL_LINK(old);
 	while (kept < keep && chain_slot(pool, cls, &link, &ref))
 		kept++;
@@ -335,9 +382,7 @@ u32 bufpool_cut_pages(struct bufpool *pool, u32 cpu, u32 cls,
 bool bufpool_chain_next(struct bufpool *pool, u32 cpu, u32 cls, u32 *link,
 			struct bufpool_ref *ref)
 {
-	unsigned long bound = pool->attached_pages;
-
-	while (bound-- && chain_slot(pool, cls, link, ref)) {
+	while (chain_slot(pool, cls, link, ref)) {
 		if (cpu == pool->nr_cpus)
 			depot_add(bufpool_stacks(pool, cpu, false), -(s64)ref->pages);
 		if (READ_ONCE(bufpool_slot_header(ref)->state) ==

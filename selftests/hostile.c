@@ -173,6 +173,43 @@ TEST_F(hostile, loop_met_by_alloc)
 	EXPECT_LT(0, corruptions(&self->p));
 }
 
+/*
+ * A loop on every stack.  How far the kernel goes is bounded by the slots there are,
+ * once for all stacks, and not for each of them by the memory there is.
+ */
+TEST_F(hostile, loops_everywhere)
+{
+	const uint32_t spared = class_of(64 * KiB);
+	uint32_t nr_cpus = pool_control(&self->p)->nr_cpus, cpu, c;
+	uint64_t before;
+	int64_t offset;
+
+	ASSERT_LE(0, pool_alloc(&self->p, 32 * MiB, 0, NULL));
+	for (c = 0; c <= class_of(1 * MiB); c++) {
+		if (c == spared)
+			continue;
+		offset = pool_alloc(&self->p, bufpool_class_pages(c) * page_size(),
+				    0, NULL);
+		ASSERT_LE(0, offset);
+		pool_slot(&self->p, offset)->next = pool_page(&self->p, offset) + 1;
+		pool_slot(&self->p, offset)->depth = 0xffffffff;
+		for (cpu = 0; cpu <= nr_cpus; cpu++)
+			pool_stacks(&self->p, cpu)->head[c] =
+				pool_page(&self->p, offset) + 1;
+	}
+	before = corruptions(&self->p);
+	EXPECT_EQ(0, pool_release(&self->p));
+	EXPECT_LT(before, corruptions(&self->p));
+	EXPECT_GE(before + 8192, corruptions(&self->p));
+
+	/* What was not reached is not lost. */
+	for (cpu = 0; cpu <= nr_cpus; cpu++)
+		for (c = 0; c <= class_of(1 * MiB); c++)
+			if (c != spared)
+				pool_stacks(&self->p, cpu)->head[c] = 0;
+	EXPECT_EQ(NR * 64 * KiB, pool_release(&self->p));
+}
+
 TEST_F(hostile, links_out_of_range)
 {
 	uint32_t nr_pages = pool_control(&self->p)->nr_pages;
