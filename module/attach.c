@@ -211,6 +211,9 @@ unsigned long bufpool_try_drop_pages(struct bufpool *pool, pgoff_t pgoff,
  * @pool: the pool, its lock not held
  * @index: first page, in the data range
  * @pages: how many
+ *
+ * Each folio under its lock: were it migrated meanwhile, its copy might have been
+ * made before.
  */
 void bufpool_zero(struct bufpool *pool, u32 index, u32 pages)
 {
@@ -219,7 +222,7 @@ void bufpool_zero(struct bufpool *pool, u32 index, u32 pages)
 	pgoff_t end = pgoff + pages;
 
 	while (pgoff < end) {
-		struct folio *folio = bufpool_find_folio(mapping, pgoff);
+		struct folio *folio = bufpool_find_lock_folio(mapping, pgoff);
 		pgoff_t next;
 
 		/* Only if the process frees, from another thread, what it asks for. */
@@ -229,6 +232,7 @@ void bufpool_zero(struct bufpool *pool, u32 index, u32 pages)
 		for (; pgoff < next; pgoff++)
 			clear_highpage(folio_page(folio, pgoff - folio->index));
 		flush_dcache_folio(folio);
+		folio_unlock(folio);
 		folio_put(folio);
 		cond_resched();
 	}

@@ -51,6 +51,9 @@ struct folio *bufpool_control_folio(struct bufpool *pool, pgoff_t pgoff,
  * @offset: byte offset in the file
  * @create: whether to make the page if nobody has touched it yet
  *
+ * A page that is found without its lock may, up to 6.1, be one that another is being
+ * migrated to, with nothing in it yet: not up to date, and as good as not there.
+ *
  * Return: the address, valid as long as the pool; NULL if the page does not
  * exist and was not to be made, or could not be.
  */
@@ -71,6 +74,10 @@ void *bufpool_control(struct bufpool *pool, loff_t offset, bool create)
 			folio = bufpool_find_folio(pool->inode->i_mapping, pgoff);
 			if (!folio)
 				return NULL;
+			if (!folio_test_uptodate(folio)) {
+				folio_put(folio);
+				return NULL;
+			}
 		}
 		pool->control[pgoff] = folio;
 	}
