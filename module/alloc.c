@@ -87,6 +87,8 @@ static int reserve_or_reclaim(struct bufpool *pool, u32 cls,
 		err = bufpool_slot_reserve(pool, cls, ref);
 		if (!err)
 			return 0;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		mutex_unlock(&pool->lock);
 		released = err == -ENOSPC ?
 			   bufpool_release(pool, ULONG_MAX, BUFPOOL_RECLAIMED) :

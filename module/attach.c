@@ -213,7 +213,7 @@ unsigned long bufpool_try_drop_pages(struct bufpool *pool, pgoff_t pgoff,
  * @pages: how many
  *
  * Each folio under its lock: were it migrated meanwhile, its copy might have been
- * made before.
+ * made before.  Stops when the task is being killed.
  */
 void bufpool_zero(struct bufpool *pool, u32 index, u32 pages)
 {
@@ -221,7 +221,7 @@ void bufpool_zero(struct bufpool *pool, u32 index, u32 pages)
 	pgoff_t pgoff = bufpool_pgoff(pool, index);
 	pgoff_t end = pgoff + pages;
 
-	while (pgoff < end) {
+	while (pgoff < end && !fatal_signal_pending(current)) {
 		struct folio *folio = bufpool_find_lock_folio(mapping, pgoff);
 		pgoff_t next;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The ioctls: arguments in, one function called, results out. */
 #include <linux/pagemap.h>
+#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
 #include "bufpool.h"
@@ -97,11 +98,12 @@ static int ioctl_setup(struct bufpool *pool, void __user *user)
 /*
  * Fault in a range that nobody has mapped yet.  Where a PMD maps 2 MiB at once, the
  * last page of them does not fault any more, and those between need no look.  The
- * process has chosen @start, which may be anything, so @bytes are what ends this.
+ * process has chosen @start, which may be anything, so @bytes are what ends this, or
+ * a kill.
  */
 static void fault_in(unsigned long start, size_t bytes)
 {
-	while (bytes) {
+	while (bytes && !fatal_signal_pending(current)) {
 		const char __user *from = (const char __user *)start;
 		size_t step = min_t(size_t, bytes, SZ_2M - start % SZ_2M);
 		unsigned long faults;
