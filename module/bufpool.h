@@ -298,7 +298,20 @@ void bufpool_slot_take(const struct bufpool_ref *ref);
 void bufpool_slot_give(const struct bufpool_ref *ref);
 
 /* weak.c */
-unsigned int bufpool_take_weak(struct bufpool *pool, unsigned long want,
+
+/* Where a search for the slots that have been weak for longest has come to. */
+struct bufpool_weak_walk {
+	u32		now;		/* the weak clock when it began */
+	u32		youngest;	/* class of age that is still taken */
+	unsigned long	of_youngest;	/* pages to take of that class */
+	unsigned long	nr;		/* the span, and the slot in it */
+	u32		slot;
+};
+
+bool bufpool_weak_begin(struct bufpool *pool, unsigned long want,
+			struct bufpool_weak_walk *walk);
+unsigned int bufpool_take_weak(struct bufpool *pool,
+			       struct bufpool_weak_walk *walk,
 			       struct bufpool_ref *ref, unsigned int max);
 
 /* stack.c */

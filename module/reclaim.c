@@ -21,6 +21,7 @@
  *   still there.
  */
 #include <linux/jiffies.h>
+#include <linux/sched/signal.h>
 #include <linux/sort.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -301,14 +302,16 @@ unsigned long bufpool_release(struct bufpool *pool, unsigned long want,
 /* Weak buffers, those first that have been weak for longest. */
 static unsigned long release_weak(struct bufpool *pool, unsigned long want)
 {
+	struct bufpool_weak_walk walk;
 	unsigned long pages = 0;
 	struct batch batch = {};
 	unsigned int i;
 
 	mutex_lock(&pool->lock);
-	while (pages < want) {
-		batch.nr = bufpool_take_weak(pool, want - pages, batch.ref,
-					     BUFPOOL_BATCH);
+	if (!bufpool_weak_begin(pool, want, &walk))
+		goto unlock;
+	while (!fatal_signal_pending(current)) {
+		batch.nr = bufpool_take_weak(pool, &walk, batch.ref, BUFPOOL_BATCH);
 		if (!batch.nr)
 			break;
 		for (i = 0; i < batch.nr; i++) {
@@ -318,6 +321,7 @@ static unsigned long release_weak(struct bufpool *pool, unsigned long want)
 		pages += batch.pages;
 		batch_flush(pool, &batch);
 	}
+unlock:
 	mutex_unlock(&pool->lock);
 
 	bufpool_count_back(pool, BUFPOOL_RECLAIMED, pages);

@@ -31,8 +31,8 @@
 /* Pools that one call looks at. */
 #define MAX_POOLS	16
 
-/* Weak buffers that one call takes of a pool. */
-#define MAX_WEAK	16
+/* Weak buffers that are taken in one go. */
+#define WEAK_BATCH	16
 
 /* Ticks to wait for a pool's lock, or for the worker, if nothing else is found. */
 #define MAX_WAITS	3
@@ -171,7 +171,8 @@ static unsigned long take_idle(struct bufpool *pool, unsigned long want,
 
 static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 {
-	struct bufpool_ref weak[MAX_WEAK];
+	struct bufpool_ref weak[WEAK_BATCH];
+	struct bufpool_weak_walk walk;
 	unsigned long taken, freed = 0;
 	struct row row = {};
 	unsigned int nr, i;
@@ -181,11 +182,12 @@ static unsigned long shrink_pool(struct bufpool *pool, unsigned long want)
 	taken = take_idle(pool, want, &row, &freed);
 	if (taken < want && bufpool_front_empty(pool))
 		taken += take_idle(pool, want - taken, &row, &freed);
-	if (taken < want) {
-		nr = bufpool_take_weak(pool, want - taken, weak, MAX_WEAK);
-		for (i = 0; i < nr; i++) {
-			taken += weak[i].pages;
-			freed += leave(pool, &weak[i], &row);
+	if (taken < want && bufpool_weak_begin(pool, want - taken, &walk)) {
+		while ((nr = bufpool_take_weak(pool, &walk, weak, WEAK_BATCH))) {
+			for (i = 0; i < nr; i++) {
+				taken += weak[i].pages;
+				freed += leave(pool, &weak[i], &row);
+			}
 		}
 	}
 	freed += drop_row(pool, &row);

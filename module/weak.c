@@ -10,96 +10,144 @@
  *
  * Which slots are weak only their headers say.  They are searched only when memory
  * is short and nothing is idle, and only if the depot says that there are any: a
- * process that lies about that keeps its weak buffers, as it keeps live ones.
+ * process that lies about that keeps its weak buffers, as it keeps live ones.  The
+ * search takes two walks over all slots, however many are taken: the first adds up
+ * what there is of each age, the second takes.
  */
 #include <linux/atomic.h>
+#include <linux/minmax.h>
+#include <linux/sched.h>
 
 #include "bufpool.h"
 
-/* Insert into a list of at most @max by age, the oldest first. */
-static unsigned int insert_by_age(struct bufpool_ref *ref, u32 *age,
-				  unsigned int nr, unsigned int max,
-				  const struct bufpool_ref *new, u32 new_age)
+/*
+ * How long a slot has been weak, in classes as sizes have them.  One that is made
+ * weak while somebody looks may be ahead of the clock that was read before.
+ */
+static u32 age_class(const struct bufpool_weak_walk *walk,
+		     const struct bufpool_slot *header)
 {
-	unsigned int i;
+	s32 age = walk->now - READ_ONCE(header->depth);
 
-	if (nr == max && new_age <= age[nr - 1])
-		return nr;
-	if (nr < max)
-		nr++;
-	for (i = nr - 1; i && age[i - 1] < new_age; i--) {
-		ref[i] = ref[i - 1];
-		age[i] = age[i - 1];
-	}
-	ref[i] = *new;
-	age[i] = new_age;
-	return nr;
+	return bufpool_class(max(age, 0) + 1ULL);
 }
 
-static unsigned int oldest_weak(struct bufpool *pool, u32 now,
-				struct bufpool_ref *ref, u32 *age,
-				unsigned int max)
+/* The next weak slot of any age; only who looks at it knows whether it still is. */
+static bool weak_next(struct bufpool *pool, struct bufpool_weak_walk *walk,
+		      struct bufpool_ref *ref)
 {
 	struct bufpool_span *span;
-	struct bufpool_ref one;
-	unsigned int found = 0;
 	unsigned long nr;
-	u32 slot;
 
-	xa_for_each(&pool->spans, nr, span) {
-		for (slot = 0; slot < span->nr_slots; slot++) {
-			struct bufpool_slot *header;
-
-			if (!bufpool_slot_find(pool, nr * BUFPOOL_SPAN_PAGES +
-						     slot * span->stride, &one))
-				continue;
-			header = bufpool_slot_header(&one);
-			if (READ_ONCE(header->state) ==
+	xa_for_each_start(&pool->spans, nr, span, walk->nr) {
+		if (nr != walk->nr) {
+			walk->nr = nr;
+			walk->slot = 0;
+			cond_resched();
+		}
+		while (walk->slot < span->nr_slots) {
+			ref->span = span;
+			ref->slot = walk->slot++;
+			ref->index = nr * BUFPOOL_SPAN_PAGES +
+				     ref->slot * span->stride;
+			ref->pages = span->slot_pages[ref->slot];
+			if (ref->pages && !test_bit(ref->slot, span->leaving) &&
+			    READ_ONCE(bufpool_slot_header(ref)->state) ==
 			    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_WEAK, span->cls))
-				found = insert_by_age(ref, age, found, max, &one,
-						      now - READ_ONCE(header->depth));
+				return true;
 		}
 	}
-	return found;
+	return false;
+}
+
+static void rewind(struct bufpool_weak_walk *walk)
+{
+	walk->nr = 0;
+	walk->slot = 0;
 }
 
 /**
- * bufpool_take_weak - take the slots that have been weak for longest
+ * bufpool_weak_begin - find out which slots have been weak for longest
  * @pool: the pool, its lock held
  * @want: pages
- * @ref: out: the slots, attached, hollow and leaving: the caller detaches them
- * @max: how many slots there is room for, BUFPOOL_BATCH at most
+ * @walk: out: for bufpool_take_weak()
  *
- * Return: how many were taken; 0: none is weak.
+ * Ages are told apart to a fourth; of those that are the same, any may be taken.
+ *
+ * Return: whether there are any.
  */
-unsigned int bufpool_take_weak(struct bufpool *pool, unsigned long want,
-			       struct bufpool_ref *ref, unsigned int max)
+bool bufpool_weak_begin(struct bufpool *pool, unsigned long want,
+			struct bufpool_weak_walk *walk)
 {
 	struct bufpool_stacks *depot = bufpool_stacks(pool, pool->nr_cpus, false);
-	unsigned int nr, i, taken = 0;
-	u32 age[BUFPOOL_BATCH];
-	unsigned long pages = 0;
+	u32 pages[BUFPOOL_MAX_CLASSES] = {};
+	struct bufpool_ref ref;
+	u32 cls;
 
 	lockdep_assert_held(&pool->lock);
 	if (!depot || READ_ONCE(depot->nr_weak) <= 0)
-		return 0;
+		return false;
 
-	nr = oldest_weak(pool, READ_ONCE(depot->weak_clock), ref, age,
-			 min_t(unsigned int, max, BUFPOOL_BATCH));
-	for (i = 0; i < nr && pages < want; i++) {
-		struct bufpool_slot *header = bufpool_slot_header(&ref[i]);
-		u32 cls = ref[i].span->cls;
-		u32 weak = BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_WEAK, cls);
+	walk->now = READ_ONCE(depot->weak_clock);
+	rewind(walk);
+	while (weak_next(pool, walk, &ref))
+		pages[age_class(walk, bufpool_slot_header(&ref))] += ref.pages;
 
-		/* Orders the process's use of the buffer before its removal. */
-		if (cmpxchg(&header->state, weak,
-			    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_TAKEN, cls)) != weak)
-			continue;
-		atomic64_dec((atomic64_t *)&depot->nr_weak);
-		__set_bit(ref[i].slot, ref[i].span->hollow);
-		__set_bit(ref[i].slot, ref[i].span->leaving);
-		pages += ref[i].pages;
-		ref[taken++] = ref[i];
-	}
+	/* All of the classes above the youngest that is needed, and some of that. */
+	for (cls = BUFPOOL_MAX_CLASSES - 1; cls && pages[cls] < want; cls--)
+		want -= pages[cls];
+	walk->youngest = cls;
+	walk->of_youngest = want;
+	rewind(walk);
+	return true;
+}
+
+static bool take(struct bufpool_stacks *depot, struct bufpool_weak_walk *walk,
+		 const struct bufpool_ref *ref)
+{
+	struct bufpool_slot *header = bufpool_slot_header(ref);
+	u32 weak = BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_WEAK, ref->span->cls);
+	u32 cls = age_class(walk, header);
+
+	if (cls < walk->youngest ||
+	    (cls == walk->youngest && !walk->of_youngest))
+		return false;
+	/* Orders the process's use of the buffer before its removal. */
+	if (cmpxchg(&header->state, weak,
+		    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_TAKEN, ref->span->cls)) != weak)
+		return false;
+
+	if (cls == walk->youngest)
+		walk->of_youngest -= min_t(unsigned long, walk->of_youngest,
+					   ref->pages);
+	atomic64_dec((atomic64_t *)&depot->nr_weak);
+	__set_bit(ref->slot, ref->span->hollow);
+	__set_bit(ref->slot, ref->span->leaving);
+	return true;
+}
+
+/**
+ * bufpool_take_weak - take the next of the slots that have been weak for longest
+ * @pool: the pool, its lock held; it may have been dropped since the last call
+ * @walk: from bufpool_weak_begin(), updated
+ * @ref: out: the slots, attached, hollow and leaving: the caller detaches them
+ * @max: how many slots there is room for
+ *
+ * All calls together take as much as was wanted, or a little more; less if the
+ * process makes them live meanwhile.
+ *
+ * Return: how many were taken; 0: there are no more.
+ */
+unsigned int bufpool_take_weak(struct bufpool *pool,
+			       struct bufpool_weak_walk *walk,
+			       struct bufpool_ref *ref, unsigned int max)
+{
+	struct bufpool_stacks *depot = bufpool_stacks(pool, pool->nr_cpus, false);
+	unsigned int taken = 0;
+
+	lockdep_assert_held(&pool->lock);
+	while (taken < max && weak_next(pool, walk, &ref[taken]))
+		if (take(depot, walk, &ref[taken]))
+			taken++;
 	return taken;
 }

@@ -157,6 +157,60 @@ TEST_F(weak, idle_first_then_oldest)
 	EXPECT_TRUE(stamped(self->p.base + self->offset[1], 1 * MiB, 1));
 }
 
+/* One that is made weak while the kernel looks is ahead of the clock: the youngest. */
+TEST_F(weak, ahead_of_the_clock)
+{
+	struct bufpool_config cfg = fixed_config(16 * MiB);
+	int i;
+
+	cfg.pool_limit_bytes = NR * MiB;
+	ASSERT_EQ(0, pool_set_config(&self->p, &cfg));
+	for (i = 0; i < 4; i++)
+		ASSERT_TRUE(weaken(&self->p, self->offset[i]));
+	pool_slot(&self->p, self->offset[0])->depth =
+		pool_depot(&self->p)->weak_clock + 2;
+
+	EXPECT_LE(0, pool_alloc(&self->p, 2 * MiB, 0, NULL));
+	EXPECT_FALSE(is_taken(&self->p, self->offset[0]));
+	EXPECT_TRUE(is_taken(&self->p, self->offset[1]));
+	EXPECT_TRUE(is_taken(&self->p, self->offset[2]));
+	EXPECT_FALSE(is_taken(&self->p, self->offset[3]));
+}
+
+#define NR_OLD	128
+
+/* The order holds where there are more than the kernel takes in one go. */
+TEST(old_before_young)
+{
+	struct bufpool_config cfg = fixed_config(16 * MiB);
+	int64_t offset[4 * NR_OLD];
+	struct pool p;
+	int i;
+
+	cfg.pool_limit_bytes = ARRAY_SIZE(offset) * 16 * KiB;
+	ASSERT_EQ(0, pool_init(&p, &cfg));
+	for (i = 0; i < 4 * NR_OLD; i++) {
+		offset[i] = pool_alloc(&p, 16 * KiB, 0, NULL);
+		ASSERT_LE(0, offset[i]);
+	}
+	/* The old ones are every fourth, and many times as old as any other. */
+	for (i = 0; i < 4 * NR_OLD; i += 4)
+		ASSERT_TRUE(weaken(&p, offset[i]));
+	pool_depot(&p)->weak_clock += 8 * NR_OLD;
+	for (i = 0; i < 4 * NR_OLD; i++)
+		if (i % 4)
+			ASSERT_TRUE(weaken(&p, offset[i]));
+
+	EXPECT_LE(0, pool_alloc(&p, NR_OLD * 16 * KiB, 0, NULL));
+	EXPECT_EQ(NR_OLD * 16 * KiB, pool_stats(&p).reclaimed_bytes);
+	for (i = 0; i < 4 * NR_OLD; i++) {
+		EXPECT_EQ(i % 4 == 0, is_taken(&p, offset[i])) {
+			TH_LOG("number %d", i);
+		}
+	}
+	pool_destroy(&p);
+}
+
 /* Idle buffers that are smaller than their class are enough if they are many. */
 TEST(idle_of_exact_sizes_first)
 {
