@@ -99,7 +99,12 @@ static BUFPOOL_LRU_WALK_CB(find_pool)
 {
 	struct bufpool *pool = container_of(item, struct bufpool, lru);
 	struct found *found = arg;
+	unsigned int i;
 
+	/* A list shorter than the walk comes round again. */
+	for (i = 0; i < found->nr; i++)
+		if (found->pool[i] == pool)
+			return LRU_SKIP;
 	refcount_inc(&pool->ref);
 	found->pool[found->nr++] = pool;
 	return LRU_ROTATE;
