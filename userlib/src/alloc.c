@@ -341,7 +341,11 @@ static noinline void *alloc_misfit(struct bufpool *bp, size_t size,
 	}
 	if (!push_depot(bp, index, class))
 		bufpool_free_request(bp, "free", index);
-	slot_claim(bp, other, class, pages);
+	/* Any may come if the class has just ceased to be large. */
+	if (unlikely(!slot_claim(bp, other, class, pages))) {
+		put(bp, other, class);
+		return alloc_request(bp, size, 0);
+	}
 	return slot_address(bp, other);
 }
 

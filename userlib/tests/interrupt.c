@@ -3,7 +3,8 @@
  * A signal handler between any two instructions of bufpool_alloc() and
  * bufpool_free(): the processor's trap flag raises SIGTRAP after each, and the
  * handler uses the same stack after the first, in the next run after the second,
- * and so on until the calls are over before its turn comes.
+ * and so on until the calls are over before its turn comes.  Or it changes the
+ * configuration, as another thread might at that moment.
  */
 #include <signal.h>
 #include <ucontext.h>
@@ -25,7 +26,7 @@ int main(void)
 
 #define MAX_IDLE	2
 
-enum act { ALLOC, FREE, PAIR, ABA, RELEASE };
+enum act { ALLOC, FREE, PAIR, ABA, RELEASE, TUNE };
 
 static const char *const act_name[] = {
 	[ALLOC] = "an allocation", [FREE] = "a free",
@@ -35,6 +36,7 @@ static const char *const act_name[] = {
 };
 
 static struct bufpool *bp;
+static struct memory_tuning tuning;
 static enum act act;
 static unsigned int step, act_at;
 static void *handlers;
@@ -69,6 +71,9 @@ static void on_step(int sig, siginfo_t *si, void *context)
 		break;
 	case RELEASE:
 		bufpool_release_retained(bp);
+		break;
+	case TUNE:
+		memory_tune(bp, &tuning);
 		break;
 	}
 }
@@ -111,6 +116,28 @@ static int request_without_steps(struct bufpool *pool, unsigned int cmd,
 
 static struct bufpool_backend stepping_backend;
 
+static void open_pool(void)
+{
+	bp = memory_pool(&tuning);
+	memory = bp->backend;
+	stepping_backend = *memory;
+	stepping_backend.request = request_without_steps;
+	bp->backend = &stepping_backend;
+}
+
+/* bufpool_alloc(), with the handler acting after instruction @at of it. */
+static void *alloc_stepping(size_t size, unsigned int at)
+{
+	void *buf;
+
+	step = 0;
+	act_at = at;
+	trap(true);
+	buf = bufpool_alloc(bp, size, 0);
+	trap(false);
+	return buf;
+}
+
 /*
  * One run with the handler acting after instruction @at of an allocation or a
  * free.  @idle buffers are on the stacks to begin with.  False if something came
@@ -119,21 +146,17 @@ static struct bufpool_backend stepping_backend;
 static bool run(unsigned int at, bool alloc, unsigned int idle,
 		uint32_t percpu_cap, bool *over)
 {
-	struct memory_tuning t = memory_defaults;
 	void *bufs[MAX_IDLE], *buf = NULL;
 	struct memory_counts counts;
 	uint64_t live;
 	unsigned int i;
 	bool ok;
 
-	t.limit_pages = 64;
-	t.nr_cpus = 2;
-	t.percpu_cap = percpu_cap;
-	bp = memory_pool(&t);
-	memory = bp->backend;
-	stepping_backend = *memory;
-	stepping_backend.request = request_without_steps;
-	bp->backend = &stepping_backend;
+	tuning = memory_defaults;
+	tuning.limit_pages = 64;
+	tuning.nr_cpus = 2;
+	tuning.percpu_cap = percpu_cap;
+	open_pool();
 
 	for (i = 0; i < idle; i++)
 		bufs[i] = bufpool_alloc(bp, 1, 0);
@@ -143,13 +166,11 @@ static bool run(unsigned int at, bool alloc, unsigned int idle,
 	for (i = 0; i < idle; i++)
 		bufpool_free(bp, bufs[i]);
 
-	step = 0;
-	act_at = at;
 	if (alloc) {
-		trap(true);
-		buf = bufpool_alloc(bp, 1, 0);
-		trap(false);
+		buf = alloc_stepping(1, at);
 	} else {
+		step = 0;
+		act_at = at;
 		trap(true);
 		bufpool_free(bp, buf);
 		trap(false);
@@ -188,6 +209,53 @@ static bool run_all(bool alloc, uint32_t percpu_cap)
 	return ok;
 }
 
+/*
+ * The CPU has a large buffer that is too small and the depot another one, and the
+ * class ceases to be large after instruction @at of an allocation.
+ */
+static bool run_threshold(unsigned int at, bool *over)
+{
+	size_t page;
+	void *a, *b, *buf;
+	bool ok;
+
+	tuning = memory_defaults;
+	tuning.limit_pages = 256;
+	tuning.nr_cpus = 2;
+	tuning.large_threshold_pages = 16;
+	tuning.large_percpu_cap = 1;
+	open_pool();
+	page = (size_t)1 << bp->page_shift;
+
+	a = bufpool_alloc(bp, 33 * page, 0);
+	b = bufpool_alloc(bp, 34 * page, 0);
+	require(a && b);
+	bufpool_free(bp, a);
+	bufpool_free(bp, b);
+	tuning.large_threshold_pages = 64;
+	buf = alloc_stepping(36 * page, at);
+	*over = step < at;
+	bp->backend = memory;
+
+	ok = buf && bufpool_usable_size(bp, buf) >= 36 * page &&
+	     memory_idle_pages(bp) + (bufpool_usable_size(bp, buf) >> bp->page_shift) ==
+	     memory_counts(bp).attached_pages;
+	bufpool_destroy(bp);
+	return ok;
+}
+
+static bool run_threshold_all(void)
+{
+	bool ok = true, over = false;
+	unsigned int at;
+
+	act = TUNE;
+	for (at = 1; !over; at++)
+		ok = run_threshold(at, &over) && ok;
+	require(at > 20);
+	return ok;
+}
+
 int main(void)
 {
 	struct sigaction action = {
@@ -206,6 +274,8 @@ int main(void)
 			      act_name[act], cap);
 		}
 	}
+	check(run_threshold_all(),
+	      "a raised threshold at any instruction: no buffer is too small");
 	return tap_end();
 }
 
