@@ -111,32 +111,46 @@ static int carry_out(struct bufpool_anonymous *anon, unsigned int cmd,
 	}
 }
 
+/* What a thread is entitled to again when it leaves the backend. */
+struct thread_state {
+	sigset_t signals;
+	int cancel;
+};
+
 /*
  * As in the kernel, no signal handler runs before the request has been carried out:
- * one that made a request itself would wait for the lock for ever.
+ * one that made a request itself would wait for the lock for ever.  Nor does the
+ * thread end in here, with the lock: waiting for memory is a cancellation point.
  */
-static void block_signals(sigset_t *old)
+static void enter(struct bufpool_anonymous *anon, struct thread_state *old)
 {
 	sigset_t all;
 
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old->cancel);
 	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, old);
+	pthread_sigmask(SIG_SETMASK, &all, &old->signals);
+	pthread_mutex_lock(&anon->lock);
+}
+
+static void leave(struct bufpool_anonymous *anon, const struct thread_state *old)
+{
+	pthread_mutex_unlock(&anon->lock);
+	pthread_sigmask(SIG_SETMASK, &old->signals, NULL);
+	pthread_setcancelstate(old->cancel, NULL);
 }
 
 static int anonymous_request(struct bufpool *bp, unsigned int cmd, void *arg)
 {
 	struct bufpool_anonymous *anon = bp->anon;
+	struct thread_state old;
 	int err = errno, ret;
-	sigset_t old;
 
 	if (bp->creator != getpid())
 		return -EPERM;
-	block_signals(&old);
-	pthread_mutex_lock(&anon->lock);
+	enter(anon, &old);
 	bufpool_trim(anon);
 	ret = carry_out(anon, cmd, arg);
-	pthread_mutex_unlock(&anon->lock);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	leave(anon, &old);
 	errno = err;
 	return ret;
 }
@@ -144,15 +158,13 @@ static int anonymous_request(struct bufpool *bp, unsigned int cmd, void *arg)
 static void anonymous_poll(struct bufpool *bp)
 {
 	struct bufpool_anonymous *anon = bp->anon;
+	struct thread_state old;
 	int err = errno;
-	sigset_t old;
 
 	if (bufpool_trim_is_due(anon)) {
-		block_signals(&old);
-		pthread_mutex_lock(&anon->lock);
+		enter(anon, &old);
 		bufpool_trim(anon);
-		pthread_mutex_unlock(&anon->lock);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		leave(anon, &old);
 	}
 	errno = err;
 }
@@ -167,12 +179,11 @@ static void anonymous_headers(struct bufpool *bp, uint64_t first, size_t n,
 	uint64_t per_page = ((uint64_t)1 << bp->page_shift) /
 			    sizeof(struct bufpool_slot);
 	uint64_t index = first;
-	sigset_t old;
+	struct thread_state old;
 	size_t page;
 
 	memset(used, 0, n);
-	block_signals(&old);
-	pthread_mutex_lock(&bp->anon->lock);
+	enter(bp->anon, &old);
 	for (;;) {
 		index = bufpool_span_next_slot(bp->anon, index);
 		page = (index - first) / per_page;
@@ -181,8 +192,7 @@ static void anonymous_headers(struct bufpool *bp, uint64_t first, size_t n,
 		used[page] = 1;
 		index = first + (page + 1) * per_page;
 	}
-	pthread_mutex_unlock(&bp->anon->lock);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	leave(bp->anon, &old);
 }
 
 static void anonymous_close(struct bufpool *bp)

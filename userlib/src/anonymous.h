@@ -20,7 +20,7 @@
  *
  * One mutex protects all of this.  It is not held while memory is populated or given
  * back.  Requests come from signal handlers, too, so all signals are blocked for as
- * long as one is carried out.
+ * long as one is carried out; and the thread cannot be cancelled.
  */
 #ifndef BUFPOOL_ANONYMOUS_H
 #define BUFPOOL_ANONYMOUS_H

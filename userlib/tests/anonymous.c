@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
@@ -553,6 +554,56 @@ static void test_limit_race(void)
 	bufpool_destroy(bp);
 }
 
+/* Waits at the limit, cancelled already.  Returns its argument if that may act again. */
+static void *wait_cancelled(void *arg)
+{
+	struct bufpool_alloc alloc = { .size = sizeof(alloc), .bytes = page };
+	int state;
+
+	require(!pthread_cancel(pthread_self()));
+	*(int *)arg = bp->backend->request(bp, BUFPOOL_IOC_ALLOC, &alloc);
+	/* AddressSanitizer does not see a thread off that ends so. */
+	require(!pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state));
+	return state == PTHREAD_CANCEL_ENABLE ? arg : NULL;
+}
+
+static void test_cancel(void)
+{
+	struct bufpool_config cfg = memory_config(1 * MIB);
+	uint64_t pages = MIB / page, due = 1;
+	struct bufpool_anonymous *anon;
+	pthread_t thread;
+	void *end = NULL;
+	bool ended;
+	int ret = 1;
+
+	cfg.trim_period_ms = 60000;
+	bp = memory_open(&cfg);
+	anon = bp->anon;
+	/* As if another thread were giving back all of it. */
+	anon->attached_pages = pages;
+	anon->leaving_pages = pages;
+	store_relaxed(&anon->trim_due, due);
+	require(!pthread_create(&thread, NULL, wait_cancelled, &ret));
+
+	/* A trim that is due is what it does first; from then on the lock is free. */
+	while (load_relaxed(&anon->trim_due) == due)
+		sched_yield();
+	while (!(ended = !pthread_tryjoin_np(thread, &end)) &&
+	       pthread_mutex_trylock(&anon->lock))
+		sched_yield();
+	check(!ended, "a thread that is cancelled waits for memory all the same");
+	if (!ended) {
+		anon->attached_pages = 0;
+		anon->leaving_pages = 0;
+		pthread_cond_broadcast(&anon->dropped);
+		pthread_mutex_unlock(&anon->lock);
+		require(!pthread_join(thread, &end));
+		check(ret == 0 && end == &ret, "gets it, and may end then");
+	}
+	bufpool_destroy(bp);
+}
+
 int main(void)
 {
 	page = (size_t)sysconf(_SC_PAGESIZE);
@@ -568,6 +619,7 @@ int main(void)
 	signals = true;
 	test_threads();
 	test_limit_race();
+	test_cancel();
 	test_trim_late();
 	return tap_end();
 }
