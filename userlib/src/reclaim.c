@@ -271,22 +271,34 @@ static uint32_t keep_depth(const struct bufpool *bp, const __u64 *head,
 	return have > need ? have - (uint32_t)need : 0;
 }
 
+/* Of one stack, until it is enough or none is left: large slots hold unlike sizes. */
+static uint64_t release_stack(struct batch *batch, uint32_t cpu, uint32_t class,
+			      uint64_t want)
+{
+	struct bufpool *bp = batch->anon->bp;
+	__u64 *head = &bp->stacks[cpu].head[class];
+	uint64_t pages = 0, more;
+	uint32_t keep;
+
+	do {
+		keep = keep_depth(bp, head, class, want - pages);
+		more = release_chain(batch, cpu, class,
+				     cut(batch->anon, head, class, keep));
+		pages += more;
+	} while (keep && more && pages < want);
+
+	return pages;
+}
+
 static uint64_t release_stacks(struct batch *batch, uint64_t want)
 {
-	struct bufpool_anonymous *anon = batch->anon;
-	struct bufpool *bp = anon->bp;
-	uint32_t cpu, class, keep;
+	struct bufpool *bp = batch->anon->bp;
+	uint32_t cpu, class;
 	uint64_t pages = 0;
-	__u64 *head;
 
-	for (cpu = bp->nr_cpus + 1; cpu-- && pages < want; ) {
-		for (class = bp->nr_classes; class-- && pages < want; ) {
-			head = &bp->stacks[cpu].head[class];
-			keep = keep_depth(bp, head, class, want - pages);
-			pages += release_chain(batch, cpu, class,
-					       cut(anon, head, class, keep));
-		}
-	}
+	for (cpu = bp->nr_cpus + 1; cpu-- && pages < want; )
+		for (class = bp->nr_classes; class-- && pages < want; )
+			pages += release_stack(batch, cpu, class, want - pages);
 	return pages;
 }
 

@@ -75,6 +75,33 @@ static void test_limits(void)
 	bufpool_destroy(bp);
 }
 
+/* Large buffers hold what was asked for, up to a fifth less than their class. */
+static void test_idle_before_weak(void)
+{
+	struct bufpool_config cfg = memory_config(64 * MIB);
+	void *bufs[7], *weak;
+	size_t i;
+
+	cfg.large_threshold_bytes = 1 * MIB;
+	cfg.large_cached = ARRAY_SIZE(bufs);
+	cfg.percpu_cached = 0;
+	bp = memory_open(&cfg);
+	require(weak = bufpool_alloc(bp, 4 * MIB, 0));
+	for (i = 0; i < ARRAY_SIZE(bufs); i++)
+		require(bufs[i] = bufpool_alloc(bp, 4 * MIB + page, 0));
+	for (i = 0; i < ARRAY_SIZE(bufs); i++)
+		bufpool_free(bp, bufs[i]);
+	require(!bufpool_weaken(bp, weak));
+
+	/* As much over the limit as two of the class have, and three of these. */
+	require(bufpool_alloc(bp, 40 * MIB, 0));
+	check(bufpool_strengthen(bp, weak) == 1,
+	      "no weak buffer goes while large ones are idle");
+	check(memory_stats(bp).retained_bytes == 4 * (4 * MIB + page),
+	      "and of those no more than it takes");
+	bufpool_destroy(bp);
+}
+
 /* More than are looked for at a time, in the order they were weakened in. */
 static void test_many_weak(void)
 {
@@ -609,6 +636,7 @@ int main(void)
 	page = (size_t)sysconf(_SC_PAGESIZE);
 
 	test_limits();
+	test_idle_before_weak();
 	test_many_weak();
 	test_addresses();
 	test_mixed();
