@@ -417,14 +417,20 @@ uint64_t bufpool_reclaim(struct bufpool_anonymous *anon, uint64_t want)
 	return pages;
 }
 
-/* Bring the pool down to what it may retain. */
+/* Bring the pool down to what it may retain, and to its limit as far as that takes it. */
 void bufpool_enforce(struct bufpool_anonymous *anon, enum counter why)
 {
-	uint64_t max = anon->config.max_retained_bytes >> anon->bp->page_shift;
+	uint32_t shift = anon->bp->page_shift;
+	uint64_t max = anon->config.max_retained_bytes >> shift;
+	uint64_t limit = anon->config.pool_limit_bytes >> shift;
 	uint64_t idle = bufpool_idle_pages(anon);
+	uint64_t held = anon->attached_pages - anon->leaving_pages;
+	uint64_t want = idle > max ? idle - max : 0;
 
-	if (idle > max)
-		bufpool_release(anon, idle - max, why);
+	if (held > limit && held - limit > want)
+		want = held - limit;
+	if (want)
+		bufpool_release(anon, want, why);
 }
 
 /*

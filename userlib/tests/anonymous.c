@@ -75,6 +75,34 @@ static void test_limits(void)
 	bufpool_destroy(bp);
 }
 
+static void test_lowered_limit(void)
+{
+	struct bufpool_config cfg = memory_config(16 * MIB);
+	void *bufs[4], *weak;
+	size_t i;
+
+	bp = memory_open(&cfg);
+	require(weak = bufpool_alloc(bp, 1 * MIB, 0));
+	require(bufpool_alloc(bp, 2 * MIB, 0));
+	for (i = 0; i < ARRAY_SIZE(bufs); i++)
+		require(bufs[i] = bufpool_alloc(bp, 1 * MIB, 0));
+	for (i = 0; i < ARRAY_SIZE(bufs); i++)
+		bufpool_free(bp, bufs[i]);
+	require(!bufpool_weaken(bp, weak));
+
+	cfg.pool_limit_bytes = 5 * MIB;
+	require(!bufpool_set_config(bp, &cfg));
+	check(memory_stats(bp).attached_bytes == 5 * MIB &&
+	      memory_stats(bp).reclaimed_bytes == 2 * MIB &&
+	      memory_resident(bp) == 5 * MIB,
+	      "a lowered limit: what is idle goes, as much as it takes");
+	cfg.pool_limit_bytes = 1 * MIB;
+	require(!bufpool_set_config(bp, &cfg));
+	check(memory_stats(bp).attached_bytes == 3 * MIB &&
+	      bufpool_strengthen(bp, weak) == 1, "or all of it, and no more");
+	bufpool_destroy(bp);
+}
+
 /* Large buffers hold what was asked for, up to a fifth less than their class. */
 static void test_idle_before_weak(void)
 {
@@ -636,6 +664,7 @@ int main(void)
 	page = (size_t)sysconf(_SC_PAGESIZE);
 
 	test_limits();
+	test_lowered_limit();
 	test_idle_before_weak();
 	test_many_weak();
 	test_addresses();
