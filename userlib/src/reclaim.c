@@ -341,6 +341,14 @@ static unsigned int insert_by_age(struct slot_ref *refs, uint32_t *ages,
 	return nr;
 }
 
+/* How many slots have become weak since; none where that was after @now. */
+static uint32_t weak_age(const struct bufpool_slot *slot, uint32_t now)
+{
+	int32_t age = (int32_t)(now - load_relaxed(&slot->depth));
+
+	return age > 0 ? (uint32_t)age : 0;
+}
+
 /* The slots that have been weak for longest, @max at most, the oldest first. */
 static unsigned int oldest_weak(struct bufpool_anonymous *anon,
 				struct slot_ref *refs, unsigned int max)
@@ -359,7 +367,7 @@ static unsigned int oldest_weak(struct bufpool_anonymous *anon,
 		    load_relaxed(&slot->state) ==
 		    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_WEAK, ref.class))
 			nr = insert_by_age(refs, ages, nr, max, &ref,
-					   now - load_relaxed(&slot->depth));
+					   weak_age(slot, now));
 	}
 	return nr;
 }

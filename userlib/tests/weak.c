@@ -100,6 +100,23 @@ static void test_free(void)
 	bufpool_destroy(bp);
 }
 
+/* Made weak after the clock was read, before the walk came by. */
+static void test_weak_meanwhile(void)
+{
+	struct bufpool *bp = memory_pool(NULL);
+	void *before = bufpool_alloc(bp, page, 0);
+	void *after = bufpool_alloc(bp, page, 0);
+
+	require(!bufpool_weaken(bp, before) && !bufpool_weaken(bp, after));
+	pool_depot(bp)->weak_clock = memory_slot(bp, after)->depth - 1;
+	require(memory_take_weak(bp, 1) == 1);
+	check(bufpool_strengthen(bp, after) == 1 &&
+	      bufpool_strengthen(bp, before) == 0,
+	      "one that becomes weak meanwhile is the youngest");
+	bufpool_free(bp, after);
+	bufpool_destroy(bp);
+}
+
 static void test_oldest_first(void)
 {
 	struct bufpool *bp = memory_pool(NULL);
@@ -219,6 +236,7 @@ int main(void)
 	test_taken();
 	test_free();
 	test_oldest_first();
+	test_weak_meanwhile();
 	test_threads();
 	return tap_end();
 }
