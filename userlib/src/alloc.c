@@ -171,16 +171,23 @@ static uint32_t pop_depot(struct bufpool *bp, uint32_t class, uint64_t pages,
 	return index;
 }
 
-/* Pages on a CPU's stack: those of a class have the same number, if not large. */
+/*
+ * Pages on a CPU's stack: those of a class have the same number, if not large.  The
+ * slot on top may have left it meanwhile, and its depth be anything.
+ */
 static uint64_t stack_pages(const struct bufpool *bp, uint32_t class,
 			    uint64_t head)
 {
-	uint32_t top = stack_top(bp, head);
+	uint32_t cap = load_relaxed(&bp->control->classes[class].percpu_cap);
+	uint32_t top = stack_top(bp, head), depth;
 
 	if (top == NO_SLOT)
 		return 0;
+	depth = load_relaxed(&bp->slots[top].depth);
+	if (depth > cap)
+		depth = cap;
 	return load_relaxed(&bp->slots[top].pages) +
-	       bufpool_class_pages(class) * (stack_depth(bp, head) - 1);
+	       bufpool_class_pages(class) * (depth ? depth - 1 : 0);
 }
 
 /*

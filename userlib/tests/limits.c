@@ -136,6 +136,39 @@ static void test_stale_estimate(void)
 	bufpool_destroy(bp);
 }
 
+/*
+ * The slot on top of a CPU's stack leaves it while its depth is read: it is 0 if the
+ * slot is detached, and a time if it is weak.
+ */
+static void test_stale_depth(void)
+{
+	struct memory_tuning t = memory_defaults;
+	uint32_t depths[] = { 0, 5000, UINT32_MAX };
+	struct bufpool *bp;
+	uint32_t other, i;
+
+	t.nr_cpus = 64;
+	t.percpu_cap = 4;
+	t.max_retained_pages = 100;
+	for (i = 0; i < ARRAY_SIZE(depths); i++) {
+		bp = memory_pool(&t);
+		other = memory_pin(bp) ? 0 : 1;
+		alloc_all(bp, 2 * page, 6);
+		require(stack_push(bp, &bp->stacks[other].head[1],
+				   slot_index(bp, bufs[5]), 1, 16));
+		memory_slot(bp, bufs[5])->depth = depths[i];
+		/* The fifth goes to the depot, and the CPUs' pages are counted. */
+		pool_depot(bp)->cpu_pages = 1 << 30;
+		free_all(bp, 5);
+		check(memory_counts(bp).frees == 0 &&
+		      pool_depot(bp)->cpu_pages >= 8 + 2 &&
+		      pool_depot(bp)->cpu_pages <= 8 + 8,
+		      "a depth of %u counts for no more than the CPU's cap",
+		      depths[i]);
+		bufpool_destroy(bp);
+	}
+}
+
 /* Pushes and pops of the depot alternate; some push must refresh the count. */
 static void test_periodic_count(void)
 {
@@ -186,6 +219,7 @@ int main(void)
 	test_depot_cap();
 	test_max_retained();
 	test_stale_estimate();
+	test_stale_depth();
 	test_periodic_count();
 	test_release();
 	return tap_end();
