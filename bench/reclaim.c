@@ -170,11 +170,24 @@ static void pool_release(struct idle *idle)
 		die("bufpool_release_retained failed");
 }
 
-/* What the shrinker leaves to its worker is waited for, and counted. */
+/*
+ * What the shrinker leaves to its worker is waited for, and counted: until then it
+ * is attached.  What was not taken stays.
+ */
 static void pool_reclaim(struct idle *idle)
 {
+	const uint64_t deadline = now_ns() + 60000000000ULL;
+	struct bufpool_stats stats;
+
 	group_reclaim(idle->nr * idle->size);
-	pool_release(idle);
+	for (;;) {
+		stats = pool_stats(idle);
+		if (stats.attached_bytes + stats.shrunk_bytes <= idle->nr * idle->size)
+			break;
+		if (now_ns() > deadline)
+			die("the module's worker does not come to an end");
+		sched_yield();
+	}
 }
 
 static void mmap_alloc(struct idle *idle)
@@ -563,6 +576,8 @@ static void pool_taken(struct idle *idle)
 {
 	pool_fill(idle);
 	pool_reclaim(idle);
+	/* Buffers that are there still are no refill. */
+	pool_release(idle);
 }
 
 static void lazy_taken(struct idle *idle)
