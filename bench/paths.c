@@ -592,7 +592,8 @@ static const struct {
 
 /*
  * Pairs of the preset's threshold, or @over more bytes.  With @sizes, in turn of
- * so many, a page apart, to either side.
+ * so many, a page apart, to either side.  As much is touched of all of them: what
+ * the smallest has.
  */
 static void threshold_one(size_t which, size_t over, bool touching, size_t sizes)
 {
@@ -600,7 +601,7 @@ static void threshold_one(size_t which, size_t over, bool touching, size_t sizes
 
 	if (!pid) {
 		struct measured m = { .extra_unit = CALLS };
-		size_t size[UNLIKE], i, k, threshold;
+		size_t size[UNLIKE], i, k, threshold, touched;
 		struct bufpool_config cfg;
 		void *warm[UNLIKE];
 		uint64_t begin;
@@ -616,6 +617,7 @@ static void threshold_one(size_t which, size_t over, bool touching, size_t sizes
 		for (k = 0; k < sizes; k++)
 			size[k] = over ? threshold + over + k * 4 * KiB :
 					 threshold - k * 4 * KiB;
+		touched = threshold - (sizes - 1) * 4 * KiB;
 		m.count = touching ? 10 * sizes : 4000;
 		m.work = threshold;
 		/* All of them at a time: so many are idle from then on. */
@@ -629,7 +631,7 @@ static void threshold_one(size_t which, size_t over, bool touching, size_t sizes
 				char *buf = buf_alloc(size[k]);
 
 				if (touching)
-					write_pages(buf, size[k]);
+					write_pages(buf, touched);
 				buf_free(buf);
 			}
 		}
@@ -638,6 +640,8 @@ static void threshold_one(size_t which, size_t over, bool touching, size_t sizes
 		for (i = 0; i < m.count; i++)
 			buf_free(buf_alloc(size[i % sizes]));
 		m.extra = per_thousand(calls_end(calls), m.count);
+		if (touching)
+			m.work = written_bytes(buf_alloc(size[0]), size[0]);
 		snprintf(kind, sizeof(kind), "%s%s", presets[which].name,
 			 touching ? " touched" : "");
 		row(sizes > 1 ? "unlike sizes" : "threshold", kind, threshold,
