@@ -658,7 +658,9 @@ static void order_all(const char *order)
 /*
  * All programs that stay do their work once more, and are idle at the same time.
  * Now and then each has a byte to allocate, the occasion for what an allocator
- * does by the way.
+ * does by the way.  That is none for a pool: an idle buffer is at hand, and nobody
+ * looks at the clock.  So in the end each does once what an idle program is told to
+ * do: bufpool_get_stats(), see bufpool_backend(3), or malloc_trim().
  */
 static void footprints(void)
 {
@@ -673,6 +675,8 @@ static void footprints(void)
 		order_all("idle\n");
 	} while (now_ns() < end);
 	footprint_rows("after two trim periods");
+	order_all("poll\n");
+	footprint_rows("then polled");
 	for (i = 0; i < nr_runs; i++)
 		run_end(&runs[i]);
 }

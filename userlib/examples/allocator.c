@@ -5,6 +5,7 @@
 #include "allocator.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,4 +110,12 @@ int64_t allocator_retained(const struct allocator *a)
 	if (!a->pool || bufpool_get_stats(a->pool, &stats))
 		return -1;
 	return (int64_t)stats.retained_bytes;
+}
+
+void allocator_poll(const struct allocator *a)
+{
+	if (a->pool)
+		allocator_retained(a);
+	else
+		malloc_trim(0);
 }

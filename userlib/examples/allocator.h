@@ -47,4 +47,13 @@ void allocator_close(struct allocator *a);
  */
 int64_t allocator_retained(const struct allocator *a);
 
+/**
+ * allocator_poll - what a program calls now and then that may be idle for long
+ * @a: the allocator
+ *
+ * A pool without the module trims in this what is due.  For malloc() it is
+ * malloc_trim(), which other libraries than glibc may have no part in.
+ */
+void allocator_poll(const struct allocator *a);
+
 #endif /* ALLOCATOR_H */

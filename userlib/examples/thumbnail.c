@@ -49,12 +49,15 @@ static const char usage[] =
 "  --report FORMAT   table (default), or line: the same values between tabs\n"
 "  --wait            after the report wait for a line on standard input, then\n"
 "                    do it all again with the same allocator, or if the line is\n"
-"                    \"idle\" allocate and free a byte; report; at its end, end\n"
+"                    \"idle\" allocate and free a byte, or if it is \"poll\" do what\n"
+"                    an idle program does now and then: bufpool_get_stats() or\n"
+"                    malloc_trim(); report; at its end, end\n"
 "\n"
 "The report: allocator, preset, thumbnails made, thumbnails failed, seconds,\n"
 "page faults, bytes of memory the process has had resident at most, bytes it\n"
 "has resident more than before the first thumbnail, all buffers freed, and bytes\n"
-"of these that the pool says it keeps for reuse.\n"
+"of these that the pool says it keeps for reuse, when they have been counted;\n"
+"while idle it is not asked.\n"
 "\n"
 "Exit status: 0; 1 if a thumbnail failed the last time, or nothing could be done;\n"
 "2 for wrong usage.\n";
@@ -285,7 +288,7 @@ static double now(void)
  * @faults: page faults
  * @peak: most bytes resident
  * @kept: bytes resident at the end beyond those at the start
- * @retained: bytes the pool keeps; -1: not a pool
+ * @retained: bytes the pool keeps; -1: not a pool, or not asked
  */
 struct report {
 	const char *allocator;
@@ -325,17 +328,21 @@ static void print_line(const struct report *r)
 		printf("-\n");
 }
 
-/* Returns whether there was one; @idle: whether it says so. */
-static bool wait_for_line(bool *idle)
+enum order { AGAIN, IDLE, POLL };
+
+/* Returns whether there was one. */
+static bool wait_for_order(enum order *order)
 {
 	char line[16];
 
-	*idle = false;
+	*order = AGAIN;
 	for (;;) {
 		if (!fgets(line, sizeof(line), stdin))
 			return false;
 		if (!strcmp(line, "idle\n"))
-			*idle = true;
+			*order = IDLE;
+		else if (!strcmp(line, "poll\n"))
+			*order = POLL;
 		if (strchr(line, '\n'))
 			return true;
 	}
@@ -474,14 +481,17 @@ static void parse_options(int argc, char **argv, struct options *options,
 		refuse_duplicates(job);
 }
 
-static void complete_and_print(const struct options *options, const struct job *job,
-			       struct report *report, int64_t resident)
+/* Before the pool is asked anything: that may be when it gives memory back. */
+static void report_memory(struct report *report, int64_t resident)
+{
+	report->kept = process_resident() - resident;
+	report->peak = process_peak();
+}
+
+static void print_report(const struct options *options, struct report *report)
 {
 	report->allocator = options->allocator;
 	report->preset = options->preset ? options->preset : "-";
-	report->retained = allocator_retained(&job->allocator);
-	report->kept = process_resident() - resident;
-	report->peak = process_peak();
 	options->print(report);
 	fflush(stdout);
 }
@@ -503,17 +513,25 @@ static bool measure(const struct options *options, struct job *job, int64_t resi
 	report.faults = process_faults() - faults;
 	report.failed = atomic_load(&job->failed);
 	report.made = job->nr_files * job->repeat - report.failed;
-	complete_and_print(options, job, &report, resident);
+	report_memory(&report, resident);
+	report.retained = allocator_retained(&job->allocator);
+	print_report(options, &report);
 	return !report.failed;
 }
 
 /* Report without having done anything but to call the allocator. */
-static void measure_idle(const struct options *options, struct job *job, int64_t resident)
+static void measure_idle(const struct options *options, struct job *job, bool poll,
+			 int64_t resident)
 {
-	struct report report = { };
+	struct report report = { .retained = -1 };
 
-	job->allocator.free(&job->allocator, job->allocator.alloc(&job->allocator, 1));
-	complete_and_print(options, job, &report, resident);
+	if (poll)
+		allocator_poll(&job->allocator);
+	else
+		job->allocator.free(&job->allocator,
+				    job->allocator.alloc(&job->allocator, 1));
+	report_memory(&report, resident);
+	print_report(options, &report);
 }
 
 int main(int argc, char **argv)
@@ -524,8 +542,9 @@ int main(int argc, char **argv)
 		.print = print_table,
 	};
 	struct job job = { .repeat = 1, .size = 256 };
+	enum order order;
 	int64_t resident;
-	bool done, idle;
+	bool done;
 
 	parse_options(argc, argv, &options, &job);
 	if (allocator_open(&job.allocator, options.allocator, options.preset,
@@ -537,11 +556,11 @@ int main(int argc, char **argv)
 	}
 	resident = process_resident();
 	done = measure(&options, &job, resident);
-	while (options.wait && wait_for_line(&idle)) {
-		if (idle)
-			measure_idle(&options, &job, resident);
-		else
+	while (options.wait && wait_for_order(&order)) {
+		if (order == AGAIN)
 			done = measure(&options, &job, resident);
+		else
+			measure_idle(&options, &job, order == POLL, resident);
 	}
 	allocator_close(&job.allocator);
 	return done ? 0 : 1;
