@@ -27,15 +27,20 @@ static uint64_t limit_pages(const struct bufpool_anonymous *anon)
 	return anon->config.pool_limit_bytes >> anon->bp->page_shift;
 }
 
-/* Charge pages, giving up idle and weak memory as far as it takes. */
-static int charge(struct bufpool_anonymous *anon, uint64_t pages)
+/*
+ * Charge pages, for a buffer that has @had already, giving up idle and weak memory as
+ * far as it takes; none for what the limit does not allow.
+ */
+static int charge(struct bufpool_anonymous *anon, uint64_t pages, uint64_t had)
 {
-	uint64_t limit = limit_pages(anon);
+	uint64_t limit = limit_pages(anon), want;
 
-	if (pages > limit)
+	if (had + pages > limit)
 		return -EDQUOT;
 	while (anon->attached_pages > limit - pages) {
-		if (bufpool_reclaim(anon, anon->attached_pages + pages - limit))
+		want = anon->attached_pages - (limit - pages);
+		if (want > anon->leaving_pages &&
+		    bufpool_reclaim(anon, want - anon->leaving_pages))
 			continue;
 		if (!anon->leaving_pages)
 			return -EDQUOT;
@@ -87,7 +92,7 @@ static int attach(struct bufpool_anonymous *anon, const struct slot_ref *ref,
 static int alloc_new(struct bufpool_anonymous *anon, uint32_t class,
 		     uint32_t pages, struct slot_ref *ref)
 {
-	int err = charge(anon, pages);
+	int err = charge(anon, pages, 0);
 
 	if (err)
 		return err;
@@ -149,7 +154,7 @@ static int grow(struct bufpool_anonymous *anon, struct slot_ref *ref,
 	int err;
 
 	anon->held[ref->index] = 0;
-	err = charge(anon, pages - had);
+	err = charge(anon, pages - had, had);
 	if (!err) {
 		ref->pages = pages;
 		err = attach(anon, ref, had);

@@ -75,6 +75,93 @@ static void test_limits(void)
 	bufpool_destroy(bp);
 }
 
+/* What can never be had costs the pool nothing. */
+static void test_hopeless(void)
+{
+	struct bufpool_config cfg = memory_config(16 * MIB);
+	void *large, *other;
+
+	cfg.large_threshold_bytes = 64 * page;
+	bp = memory_open(&cfg);
+	require(large = bufpool_alloc(bp, 930 * page, 0));
+	require(other = bufpool_alloc(bp, 20 * page, 0));
+	bufpool_free(bp, large);
+	bufpool_free(bp, other);
+	cfg.pool_limit_bytes = 960 * page;
+	require(!bufpool_set_config(bp, &cfg));
+	errno = 0;
+	check(!bufpool_alloc(bp, 1100 * page, 0) && errno == EDQUOT &&
+	      memory_stats(bp).retained_bytes == 950 * page,
+	      "a new buffer over the limit: all that is idle stays");
+	errno = 0;
+	check(!bufpool_alloc(bp, 970 * page, 0) && errno == EDQUOT &&
+	      memory_stats(bp).retained_bytes == 950 * page,
+	      "one to be made bigger than it: likewise");
+	bufpool_destroy(bp);
+}
+
+/*
+ * As if another thread were giving back all but @pages of a full pool.  A trim that is
+ * due is what the next request does first, see wait_for_request().
+ */
+static void begin_leaving(uint64_t pages)
+{
+	struct bufpool_anonymous *anon = bp->anon;
+
+	anon->attached_pages = anon->limit_pages;
+	anon->leaving_pages = anon->limit_pages - pages;
+	store_relaxed(&anon->trim_due, 1);
+}
+
+/* From the trim on the lock is to be had only when the request is over, or waits. */
+static void wait_for_request(void)
+{
+	while (load_relaxed(&bp->anon->trim_due) == 1)
+		sched_yield();
+}
+
+/* With the lock, which is free then. */
+static void end_leaving(void)
+{
+	struct bufpool_anonymous *anon = bp->anon;
+
+	anon->attached_pages -= anon->leaving_pages;
+	anon->leaving_pages = 0;
+	pthread_cond_broadcast(&anon->dropped);
+	pthread_mutex_unlock(&anon->lock);
+}
+
+static void *request_page(void *arg)
+{
+	struct bufpool_alloc alloc = { .size = sizeof(alloc), .bytes = page };
+
+	*(int *)arg = bp->backend->request(bp, BUFPOOL_IOC_ALLOC, &alloc);
+	return NULL;
+}
+
+/* What is on its way out will be enough: nothing else has to go. */
+static void test_wait_for_leaving(void)
+{
+	struct bufpool_config cfg = memory_config(1 * MIB);
+	pthread_t thread;
+	int ret = 1;
+	void *weak;
+
+	cfg.trim_period_ms = 60000;
+	bp = memory_open(&cfg);
+	require(weak = bufpool_alloc(bp, page, 0));
+	require(!bufpool_weaken(bp, weak));
+	begin_leaving(1);
+	require(!pthread_create(&thread, NULL, request_page, &ret));
+	wait_for_request();
+	pthread_mutex_lock(&bp->anon->lock);
+	end_leaving();
+	require(!pthread_join(thread, NULL));
+	check(ret == 0 && bufpool_strengthen(bp, weak) == 1,
+	      "no weak buffer goes while as much is on its way out");
+	bufpool_destroy(bp);
+}
+
 static void test_lowered_limit(void)
 {
 	struct bufpool_config cfg = memory_config(16 * MIB);
@@ -610,13 +697,12 @@ static void test_limit_race(void)
 }
 
 /* Waits at the limit, cancelled already.  Returns its argument if that may act again. */
-static void *wait_cancelled(void *arg)
+static void *request_cancelled(void *arg)
 {
-	struct bufpool_alloc alloc = { .size = sizeof(alloc), .bytes = page };
 	int state;
 
 	require(!pthread_cancel(pthread_self()));
-	*(int *)arg = bp->backend->request(bp, BUFPOOL_IOC_ALLOC, &alloc);
+	request_page(arg);
 	/* AddressSanitizer does not see a thread off that ends so. */
 	require(!pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state));
 	return state == PTHREAD_CANCEL_ENABLE ? arg : NULL;
@@ -625,8 +711,6 @@ static void *wait_cancelled(void *arg)
 static void test_cancel(void)
 {
 	struct bufpool_config cfg = memory_config(1 * MIB);
-	uint64_t pages = MIB / page, due = 1;
-	struct bufpool_anonymous *anon;
 	pthread_t thread;
 	void *end = NULL;
 	bool ended;
@@ -634,25 +718,15 @@ static void test_cancel(void)
 
 	cfg.trim_period_ms = 60000;
 	bp = memory_open(&cfg);
-	anon = bp->anon;
-	/* As if another thread were giving back all of it. */
-	anon->attached_pages = pages;
-	anon->leaving_pages = pages;
-	store_relaxed(&anon->trim_due, due);
-	require(!pthread_create(&thread, NULL, wait_cancelled, &ret));
-
-	/* A trim that is due is what it does first; from then on the lock is free. */
-	while (load_relaxed(&anon->trim_due) == due)
-		sched_yield();
+	begin_leaving(0);
+	require(!pthread_create(&thread, NULL, request_cancelled, &ret));
+	wait_for_request();
 	while (!(ended = !pthread_tryjoin_np(thread, &end)) &&
-	       pthread_mutex_trylock(&anon->lock))
+	       pthread_mutex_trylock(&bp->anon->lock))
 		sched_yield();
 	check(!ended, "a thread that is cancelled waits for memory all the same");
 	if (!ended) {
-		anon->attached_pages = 0;
-		anon->leaving_pages = 0;
-		pthread_cond_broadcast(&anon->dropped);
-		pthread_mutex_unlock(&anon->lock);
+		end_leaving();
 		require(!pthread_join(thread, &end));
 		check(ret == 0 && end == &ret, "gets it, and may end then");
 	}
@@ -664,6 +738,8 @@ int main(void)
 	page = (size_t)sysconf(_SC_PAGESIZE);
 
 	test_limits();
+	test_hopeless();
+	test_wait_for_leaving();
 	test_lowered_limit();
 	test_idle_before_weak();
 	test_many_weak();
