@@ -264,7 +264,10 @@ static void lay_out(struct layout *l, uint64_t pages, uint32_t nr_cpus,
 	l->end = l->data + l->nr_spans * SPAN_SIZE;
 }
 
-/* Address space for the layout, on a multiple of SPAN_SIZE; NULL: there is none. */
+/*
+ * Address space for the layout, on a multiple of SPAN_SIZE; NULL: there is none.  The
+ * data range is not accessible yet: see span.c.
+ */
 static char *map_range(const struct layout *l)
 {
 	uint64_t whole = l->end + SPAN_SIZE;
@@ -283,7 +286,7 @@ static char *map_range(const struct layout *l)
 
 	/* After mlockall(MCL_FUTURE) access would populate all of it. */
 	munlock(start, l->end);
-	if (mprotect(start, l->end, PROT_READ | PROT_WRITE)) {
+	if (mprotect(start, l->data, PROT_READ | PROT_WRITE)) {
 		munmap(start, l->end);
 		return NULL;
 	}

@@ -15,8 +15,9 @@
  *							address that stays the
  *							program's until it frees it
  *
- * Detached memory is accessible all the same: to change that for each buffer would
- * make a mapping of each, of which a process can have only so many.
+ * Detached memory is accessible all the same, once its span has been used: to change
+ * that for each buffer would make a mapping of each, of which a process can have only
+ * so many.
  *
  * One mutex protects all of this.  It is not held while memory is populated or given
  * back.  Requests come from signal handlers, too, so all signals are blocked for as
@@ -48,6 +49,7 @@
  * @nr_used: bits set in @used
  * @next: on the class's list of spans with a detached slot, number + 1
  * @prev: likewise
+ * @accessible: it has been used before, and is accessible since then
  * @used: slots that are not detached
  */
 struct span {
@@ -55,6 +57,7 @@ struct span {
 	uint32_t nr_used;
 	uint32_t next;
 	uint32_t prev;
+	bool accessible;
 	uint64_t used[SPAN_SLOTS / 64];
 };
 

@@ -122,6 +122,29 @@ static void span_unhuge(struct bufpool_anonymous *anon, uint32_t nr)
 	}
 }
 
+/*
+ * Make spans accessible that are used for the first time.  Until then mlockall() does
+ * not populate them; and if it has been called, they shall not be populated now, all
+ * of them at once.  False: no memory for it, or none that may be committed.
+ */
+static bool span_open(struct bufpool_anonymous *anon, uint32_t nr, uint32_t run)
+{
+	char *start = anon->bp->data + nr * SPAN_SIZE;
+	bool accessible = true;
+	uint32_t i;
+
+	for (i = 0; i < run; i++)
+		accessible = accessible && anon->spans[nr + i].accessible;
+	if (accessible)
+		return true;
+	munlock(start, run * SPAN_SIZE);
+	if (mprotect(start, run * SPAN_SIZE, PROT_READ | PROT_WRITE))
+		return false;
+	for (i = 0; i < run; i++)
+		anon->spans[nr + i].accessible = true;
+	return true;
+}
+
 /* A span for @class, on its list; nr_spans: none is free. */
 static uint32_t span_create(struct bufpool_anonymous *anon, uint32_t class)
 {
@@ -132,6 +155,8 @@ static uint32_t span_create(struct bufpool_anonymous *anon, uint32_t class)
 	nr = small ? find_lowest(anon) : find_highest(anon, run);
 	if (nr == anon->nr_spans)
 		return nr;
+	if (!span_open(anon, nr, run))
+		return anon->nr_spans;
 	if (small)
 		span_unhuge(anon, nr);
 	mark_run(anon, nr, run);

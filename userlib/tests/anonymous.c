@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -733,6 +734,28 @@ static void test_cancel(void)
 	bufpool_destroy(bp);
 }
 
+/* A program that wants all it has in memory does not mean what it might have. */
+static void test_mlockall(void)
+{
+	struct bufpool_config cfg = memory_config(64 * MIB);
+	size_t before;
+
+	bp = memory_open(&cfg);
+	require(bufpool_alloc(bp, page, 0));
+	if (mlockall(MCL_CURRENT)) {
+		tap_skip("mlockall", "not permitted");
+		bufpool_destroy(bp);
+		return;
+	}
+	before = memory_resident(bp);
+	check(before <= SPAN_SIZE, "mlockall: what was never used stays absent");
+	require(bufpool_alloc(bp, MIB, 0));
+	check(memory_resident(bp) == before + MIB,
+	      "mlockall: a buffer is had as ever, and no more than that");
+	require(!munlockall());
+	bufpool_destroy(bp);
+}
+
 int main(void)
 {
 	page = (size_t)sysconf(_SC_PAGESIZE);
@@ -753,6 +776,7 @@ int main(void)
 	test_threads();
 	test_limit_race();
 	test_cancel();
+	test_mlockall();
 	test_trim_late();
 	return tap_end();
 }

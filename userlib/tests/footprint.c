@@ -358,37 +358,61 @@ static void test_kernels(void)
 	}
 }
 
+/* In a child: the limit of @resource, on what a pool of 4 GiB takes; @act tells. */
+static bool limited(int resource, rlim_t bytes, bool (*act)(void))
+{
+	struct rlimit limit = { bytes, bytes };
+	int status;
+	pid_t child = fork();
+
+	require(child >= 0);
+	if (child == 0) {
+		struct bufpool_config cfg = memory_config((uint64_t)4 << 30);
+
+		require(!setrlimit(resource, &limit));
+		errno = 0;
+		bp = bufpool_anonymous_create(&cfg, 2);
+		_exit(act());
+	}
+	require(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static bool is_refused(void)
+{
+	return !bp && errno == ENOMEM;
+}
+
+static bool fits_smaller(void)
+{
+	struct bufpool_config cfg = memory_config(64 * MIB);
+
+	bp = bufpool_anonymous_create(&cfg, 2);
+	return bp && bufpool_alloc(bp, 32 * MIB, 0);
+}
+
+/* A range is address space only; what was used of it is data. */
+static bool is_refused_later(void)
+{
+	char *buf = NULL, *last = NULL;
+
+	if (!bp)
+		return false;
+	while ((buf = bufpool_alloc(bp, 16 * MIB, 0)))
+		last = buf;
+	if (errno != ENOMEM || !last)
+		return false;
+	bufpool_free(bp, last);
+	return bufpool_alloc(bp, 16 * MIB, 0) && bufpool_release_retained(bp) == 0;
+}
+
 static void test_address_space(void)
 {
-	struct bufpool_config cfg = memory_config((uint64_t)4 << 30);
-	static const int resources[] = { RLIMIT_AS, RLIMIT_DATA };
-	struct rlimit limit = { 1 << 30, 1 << 30 };
-	bool refused = true, small = true;
-	int i, status;
-	pid_t child;
-
-	for (i = 0; i < 2; i++) {
-		child = fork();
-		require(child >= 0);
-		if (child == 0) {
-			int seen = 0;
-
-			require(!setrlimit(resources[i], &limit));
-			errno = 0;
-			if (!bufpool_anonymous_create(&cfg, 2) && errno == ENOMEM)
-				seen |= 1;
-			cfg = memory_config(64 * MIB);
-			bp = bufpool_anonymous_create(&cfg, 2);
-			if (bp && bufpool_alloc(bp, 32 * MIB, 0))
-				seen |= 2;
-			_exit(seen);
-		}
-		require(waitpid(child, &status, 0) == child && WIFEXITED(status));
-		refused = refused && WEXITSTATUS(status) & 1;
-		small = small && WEXITSTATUS(status) & 2;
-	}
-	check(refused, "a range over RLIMIT_AS or RLIMIT_DATA: ENOMEM");
-	check(small, "a smaller one fits");
+	check(limited(RLIMIT_AS, 1 << 30, is_refused),
+	      "a range over RLIMIT_AS: ENOMEM");
+	check(limited(RLIMIT_AS, 1 << 30, fits_smaller), "a smaller one fits");
+	check(limited(RLIMIT_DATA, 128 * MIB, is_refused_later),
+	      "memory over RLIMIT_DATA: ENOMEM, when it is asked for");
 }
 
 int main(void)
