@@ -356,11 +356,27 @@ static noinline void *alloc_misfit(struct bufpool *bp, size_t size,
 	return slot_address(bp, other);
 }
 
+/* The front was empty: this CPU's stack.  Apart, so as not to be in the way. */
+static noinline ALLOC_TEXT void *alloc_stack(struct bufpool *bp, size_t size,
+					     uint32_t class, uint64_t pages)
+{
+	uint32_t cpu = cpu_from_rseq(bp), index;
+
+	if (unlikely(cpu >= bp->fast_cpus))
+		return alloc_slow(bp, size, 0);
+	index = stack_pop(bp, &bp->stacks[cpu].head[class]);
+	if (unlikely(index == NO_SLOT))
+		return alloc_slow(bp, size, 0);
+	if (unlikely(!slot_claim(bp, index, class, pages)))
+		return alloc_misfit(bp, size, index, class, pages);
+	return slot_address(bp, index);
+}
+
 ALLOC_TEXT
 void *bufpool_alloc(struct bufpool *bp, size_t size, unsigned int flags)
 {
 	uint64_t last = (uint64_t)size - 1, pages;
-	uint32_t class, cpu, index;
+	uint32_t class, index;
 
 	/* A size of 0 wraps and is over any limit. */
 	if (unlikely(flags ||
@@ -373,14 +389,8 @@ void *bufpool_alloc(struct bufpool *bp, size_t size, unsigned int flags)
 		return alloc_slow(bp, size, flags);
 
 	index = take_front(bp, class);
-	if (unlikely(index == NO_SLOT)) {
-		cpu = cpu_from_rseq(bp);
-		if (unlikely(cpu >= bp->fast_cpus))
-			return alloc_slow(bp, size, flags);
-		index = stack_pop(bp, &bp->stacks[cpu].head[class]);
-		if (index == NO_SLOT)
-			return alloc_slow(bp, size, flags);
-	}
+	if (unlikely(index == NO_SLOT))
+		return alloc_stack(bp, size, class, pages);
 	if (unlikely(!slot_claim(bp, index, class, pages)))
 		return alloc_misfit(bp, size, index, class, pages);
 	return slot_address(bp, index);
@@ -408,20 +418,24 @@ static noinline void free_slow(struct bufpool *bp, void *buf)
 	pool_poll(bp);
 }
 
+/* The front was in use: this CPU's stack. */
+static noinline void free_stack(struct bufpool *bp, void *buf, uint32_t index,
+				uint32_t class)
+{
+	uint32_t cpu = cpu_from_rseq(bp);
+
+	if (unlikely(cpu >= bp->fast_cpus || !push_local(bp, cpu, index, class)))
+		free_slow(bp, buf);
+}
+
 void bufpool_free(struct bufpool *bp, void *buf)
 {
-	uint32_t index, class, cpu;
+	uint32_t class, index = slot_live(bp, buf, &class);
 
-	index = slot_live(bp, buf, &class);
-	if (likely(index != NO_SLOT)) {
-		if (likely(put_front(bp, index, class)))
-			return;
-		cpu = cpu_from_rseq(bp);
-		if (likely(cpu < bp->fast_cpus &&
-			   push_local(bp, cpu, index, class)))
-			return;
-	}
-	free_slow(bp, buf);
+	if (unlikely(index == NO_SLOT))
+		free_slow(bp, buf);
+	else if (unlikely(!put_front(bp, index, class)))
+		free_stack(bp, buf, index, class);
 }
 
 size_t bufpool_usable_size(const struct bufpool *bp, const void *buf)
