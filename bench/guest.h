@@ -17,17 +17,29 @@
 
 /* --- files --- */
 
-static inline void file_read(const char *path, char *text, size_t size)
+/* False, and errno, if it cannot be read. */
+static inline bool file_try(const char *path, char *text, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = -1;
+	int err;
 
 	if (fd >= 0)
 		n = read(fd, text, size - 1);
+	err = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = err;
 	if (n < 0)
-		die("%s: %s", path, strerror(errno));
+		return false;
 	text[n] = '\0';
-	close(fd);
+	return true;
+}
+
+static inline void file_read(const char *path, char *text, size_t size)
+{
+	if (!file_try(path, text, size))
+		die("%s: %s", path, strerror(errno));
 }
 
 static inline void file_write(const char *path, const char *text)

@@ -316,7 +316,9 @@ static bool reserve_thread(char *path, size_t size)
 		const char *comm = found.gl_pathv[i];
 		char text[64];
 
-		file_read(comm, text, sizeof(text));
+		/* One that was there a moment ago may have ended. */
+		if (!file_try(comm, text, sizeof(text)))
+			continue;
 		there = !strcmp(text, RESERVE_THREAD "\n");
 		snprintf(path, size, "%.*s/schedstat",
 			 (int)(strlen(comm) - strlen("/comm")), comm);
