@@ -9,6 +9,7 @@
  * only, as membarrier() does: a thread that is in a sequence there has to begin it
  * anew, and sees that the class has no fronts.
  */
+#include <linux/bitmap.h>
 #include <linux/cpumask.h>
 #include <linux/smp.h>
 
@@ -21,22 +22,6 @@
  */
 #define MAX_STEALS	8
 
-static u32 *front(struct bufpool *pool, u32 cpu, u32 cls)
-{
-	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
-
-	return stacks ? &stacks->front[cls] : NULL;
-}
-
-/* The slot in a front, attached; what it says is the process's. */
-static bool front_slot(struct bufpool *pool, u32 cpu, u32 cls,
-		       struct bufpool_ref *ref)
-{
-	u32 *link = front(pool, cpu, cls);
-
-	return link && bufpool_slot_find(pool, (u64)READ_ONCE(*link) - 1, ref);
-}
-
 /**
  * bufpool_front_pages - pages of the slot in a front
  * @pool: the pool, its lock held
@@ -47,9 +32,15 @@ static bool front_slot(struct bufpool *pool, u32 cpu, u32 cls,
  */
 u32 bufpool_front_pages(struct bufpool *pool, u32 cpu, u32 cls)
 {
+	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
 	struct bufpool_ref ref;
+	u32 link;
 
-	return front_slot(pool, cpu, cls, &ref) ? ref.pages : 0;
+	if (!stacks)
+		return 0;
+	/* What it says is the process's. */
+	link = READ_ONCE(stacks->front[cls]);
+	return link && bufpool_slot_find(pool, link - 1, &ref) ? ref.pages : 0;
 }
 
 /**
@@ -67,8 +58,9 @@ u32 bufpool_front_flag(const struct bufpool *pool, u32 cls,
 	       pool->steals[cls] < MAX_STEALS ? BUFPOOL_CLASS_FRONT : 0;
 }
 
-/* Have the classes' fronts used or not.  The other flags are as the class is. */
-static void set_flags(struct bufpool *pool, u32 first, u32 last, bool used)
+/* Have fronts of these classes used or not.  The other flags are as the class is. */
+static void set_flags(struct bufpool *pool, const unsigned long *classes,
+		      bool used)
 {
 	struct bufpool_control *control = bufpool_control(pool, 0, false);
 	struct bufpool_config cfg;
@@ -76,7 +68,7 @@ static void set_flags(struct bufpool *pool, u32 first, u32 last, bool used)
 	u32 cls, flags;
 
 	bufpool_config_effective(pool, &cfg);
-	for (cls = first; cls <= last; cls++) {
+	for_each_set_bit(cls, classes, pool->nr_classes) {
 		bufpool_config_keep(&cfg, cls, &keep);
 		flags = keep.large ? BUFPOOL_CLASS_LARGE : 0;
 		if (used)
@@ -95,17 +87,15 @@ static void give_up_sequence(void *unused)
 /* Onto the stack of the front's CPU, on top. */
 static void to_stack(struct bufpool *pool, u32 cpu, u32 cls)
 {
-	u32 *front_link = front(pool, cpu, cls);
+	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
 	struct bufpool_ref ref;
 	u32 link;
 
-	if (!front_link)
-		return;
-	link = READ_ONCE(*front_link);
+	link = READ_ONCE(stacks->front[cls]);
 	if (!link)
 		return;
-	WRITE_ONCE(*front_link, 0);
-	if (!bufpool_slot_find(pool, (u64)link - 1, &ref) ||
+	WRITE_ONCE(stacks->front[cls], 0);
+	if (!bufpool_slot_find(pool, link - 1, &ref) ||
 	    ref.span->cls != cls ||
 	    READ_ONCE(bufpool_slot_header(&ref)->state) !=
 	    BUFPOOL_SLOT_STATE(BUFPOOL_SLOT_IDLE, cls)) {
@@ -115,19 +105,25 @@ static void to_stack(struct bufpool *pool, u32 cpu, u32 cls)
 	bufpool_push(pool, cpu, cls, &ref);
 }
 
-/* The CPUs with something in a front of these classes, in pool->front_cpus. */
-static bool find_cpus(struct bufpool *pool, u32 first, u32 last)
+/*
+ * Which CPUs have something in their front of one of the classes from @first to @last:
+ * into pool->front_cpus; of which classes: into @found.
+ */
+static bool find_fronts(struct bufpool *pool, u32 first, u32 last,
+			unsigned long *found)
 {
-	u32 cpu, cls, *link;
+	struct bufpool_stacks *stacks;
+	u32 cpu, cls;
 
+	bitmap_zero(found, BUFPOOL_MAX_CLASSES);
 	cpumask_clear(pool->front_cpus);
 	for (cpu = 0; cpu < pool->nr_cpus; cpu++) {
-		for (cls = first; cls <= last; cls++) {
-			link = front(pool, cpu, cls);
-			if (!link)
-				break;
-			if (READ_ONCE(*link))
-				cpumask_set_cpu(cpu, pool->front_cpus);
+		stacks = bufpool_stacks(pool, cpu, false);
+		for (cls = first; stacks && cls <= last; cls++) {
+			if (!READ_ONCE(stacks->front[cls]))
+				continue;
+			__set_bit(cls, found);
+			cpumask_set_cpu(cpu, pool->front_cpus);
 		}
 	}
 	return !cpumask_empty(pool->front_cpus);
@@ -137,18 +133,19 @@ static bool find_cpus(struct bufpool *pool, u32 first, u32 last)
  * A CPU that is not among those found may just be given something: as if a moment
  * later.  An offline one is not interrupted; no thread is in a sequence there.
  */
-static void empty(struct bufpool *pool, u32 first, u32 last)
+static void empty(struct bufpool *pool, const unsigned long *classes)
 {
 	u32 cpu, cls;
 
-	set_flags(pool, first, last, false);
+	set_flags(pool, classes, false);
 	/* Who saw the flags before has done with them, who did not will see them. */
 	smp_mb();
 	on_each_cpu_mask(pool->front_cpus, give_up_sequence, NULL, true);
 
 	for_each_cpu(cpu, pool->front_cpus)
-		for (cls = first; cls <= last; cls++)
+		for_each_set_bit(cls, classes, pool->nr_classes)
 			to_stack(pool, cpu, cls);
+	set_flags(pool, classes, true);
 }
 
 /**
@@ -161,10 +158,12 @@ static void empty(struct bufpool *pool, u32 first, u32 last)
  */
 bool bufpool_front_empty(struct bufpool *pool)
 {
-	if (!find_cpus(pool, 0, pool->nr_classes - 1))
+	DECLARE_BITMAP(classes, BUFPOOL_MAX_CLASSES);
+
+	lockdep_assert_held(&pool->lock);
+	if (!find_fronts(pool, 0, pool->nr_classes - 1, classes))
 		return false;
-	empty(pool, 0, pool->nr_classes - 1);
-	set_flags(pool, 0, pool->nr_classes - 1, true);
+	empty(pool, classes);
 	return true;
 }
 
@@ -178,13 +177,15 @@ bool bufpool_front_empty(struct bufpool *pool)
  */
 bool bufpool_front_steal(struct bufpool *pool, u32 cls, u32 here)
 {
-	if (!find_cpus(pool, cls, cls))
+	DECLARE_BITMAP(classes, BUFPOOL_MAX_CLASSES);
+
+	lockdep_assert_held(&pool->lock);
+	if (!find_fronts(pool, cls, cls, classes))
 		return false;
 	if (cpumask_any_but(pool->front_cpus, here) < nr_cpu_ids &&
 	    pool->steals[cls] < MAX_STEALS)
 		pool->steals[cls]++;
-	empty(pool, cls, cls);
-	set_flags(pool, cls, cls, true);
+	empty(pool, classes);
 	return true;
 }
 
@@ -194,8 +195,13 @@ bool bufpool_front_steal(struct bufpool *pool, u32 cls, u32 here)
  */
 void bufpool_front_allow(struct bufpool *pool)
 {
-	if (!memchr_inv(pool->steals, 0, sizeof(pool->steals)))
-		return;
+	DECLARE_BITMAP(classes, BUFPOOL_MAX_CLASSES);
+	u32 cls;
+
+	bitmap_zero(classes, BUFPOOL_MAX_CLASSES);
+	for (cls = 0; cls < pool->nr_classes; cls++)
+		if (pool->steals[cls])
+			__set_bit(cls, classes);
 	memset(pool->steals, 0, sizeof(pool->steals));
-	set_flags(pool, 0, pool->nr_classes - 1, true);
+	set_flags(pool, classes, true);
 }

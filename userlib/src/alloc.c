@@ -250,8 +250,7 @@ static bool push_depot(struct bufpool *bp, uint32_t index, uint32_t class)
 /* Keep the caller's slot, or have the kernel free it. */
 static void put(struct bufpool *bp, uint32_t index, uint32_t class)
 {
-	if (!put_front(bp, index, class) &&
-	    !push_local(bp, this_cpu(bp), index, class) &&
+	if (!push_local(bp, this_cpu(bp), index, class) &&
 	    !push_depot(bp, index, class))
 		bufpool_free_request(bp, "free", index);
 }
@@ -268,7 +267,7 @@ static uint32_t pop_any(struct bufpool *bp, uint32_t class, uint64_t pages)
 	uint32_t index;
 
 	/* Perhaps again: the first time it may have been interrupted. */
-	index = take_front(bp, class);
+	index = front_peek(bp, here, class) ? take_front(bp, class) : NO_SLOT;
 	if (index != NO_SLOT) {
 		if (!large || load_relaxed(&bp->slots[index].pages) >= pages)
 			return index;

@@ -162,9 +162,10 @@ void bufpool_config_publish(struct bufpool_anonymous *anon);
 bool bufpool_front_register(void);
 uint32_t bufpool_front_flag(const struct bufpool_anonymous *anon,
 			    uint32_t class);
-bool bufpool_front_empty(struct bufpool_anonymous *anon, bool reset);
+bool bufpool_front_empty(struct bufpool_anonymous *anon);
 bool bufpool_front_steal(struct bufpool_anonymous *anon, uint32_t class,
 			 uint32_t here);
+void bufpool_front_allow(struct bufpool_anonymous *anon);
 
 /* span.c: all under the lock */
 int bufpool_slot_reserve(struct bufpool_anonymous *anon, uint32_t class,

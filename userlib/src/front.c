@@ -87,50 +87,42 @@ static uint32_t count_fronts(const struct bufpool_anonymous *anon,
 
 /*
  * Move what is in the fronts of classes @first to @last onto the stacks.  False if
- * there was nothing.  Under the lock; the caller sets the flags again.
+ * there was nothing.  Under the lock.
  */
 static bool empty(struct bufpool_anonymous *anon, uint32_t first, uint32_t last)
 {
 	const struct bufpool *bp = anon->bp;
-	uint32_t class, cpu, link, nr = 0;
+	bool found[BUFPOOL_MAX_CLASSES] = { false }, any = false;
+	uint32_t class, cpu, link;
 
-	for (class = first; class <= last; class++)
-		nr += count_fronts(anon, class, bp->nr_cpus);
-	if (!nr)
-		return false;
-
-	for (class = first; class <= last; class++)
-		set_flag(anon, class, 0);
-	/* Who saw the flag before has done with it, who did not will see it. */
-	if (give_up_sequences(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ))
-		return false;
 	for (class = first; class <= last; class++) {
-		for (cpu = 0; cpu < bp->nr_cpus; cpu++) {
+		found[class] = count_fronts(anon, class, bp->nr_cpus);
+		any |= found[class];
+		if (found[class])
+			set_flag(anon, class, 0);
+	}
+	/* Who saw the flag before has done with it, who did not will see it. */
+	if (!any || give_up_sequences(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ))
+		return false;
+
+	for (class = first; class <= last; class++) {
+		for (cpu = 0; found[class] && cpu < bp->nr_cpus; cpu++) {
 			link = front_peek(bp, cpu, class);
 			if (!link)
 				continue;
 			store_relaxed(&bp->stacks[cpu].front[class], 0);
 			to_stack(anon, cpu, class, link);
 		}
+		if (found[class])
+			set_flag(anon, class, bufpool_front_flag(anon, class));
 	}
 	return true;
 }
 
-/*
- * Move what is in any front onto the stacks.  Returns whether there was anything.  With
- * @reset, classes that had to do without fronts have them again.
- */
-bool bufpool_front_empty(struct bufpool_anonymous *anon, bool reset)
+/* Move what is in any front onto the stacks.  Returns whether there was anything. */
+bool bufpool_front_empty(struct bufpool_anonymous *anon)
 {
-	uint32_t class;
-	bool any = empty(anon, 0, anon->bp->nr_classes - 1);
-
-	for (class = 0; class < anon->bp->nr_classes; class++) {
-		if (reset)
-			anon->steals[class] = 0;
-		set_flag(anon, class, bufpool_front_flag(anon, class));
-	}
-	return any;
+	return empty(anon, 0, anon->bp->nr_classes - 1);
 }
 
 /*
@@ -140,12 +132,20 @@ bool bufpool_front_empty(struct bufpool_anonymous *anon, bool reset)
 bool bufpool_front_steal(struct bufpool_anonymous *anon, uint32_t class,
 			 uint32_t here)
 {
-	uint32_t others = count_fronts(anon, class, here);
-
-	if (!empty(anon, class, class))
-		return false;
-	if (others && anon->steals[class] < MAX_STEALS)
+	if (count_fronts(anon, class, here) && anon->steals[class] < MAX_STEALS)
 		anon->steals[class]++;
-	set_flag(anon, class, bufpool_front_flag(anon, class));
-	return true;
+	return empty(anon, class, class);
+}
+
+/* Let classes have fronts again that had to do without. */
+void bufpool_front_allow(struct bufpool_anonymous *anon)
+{
+	uint32_t class;
+
+	for (class = 0; class < anon->bp->nr_classes; class++) {
+		if (!anon->steals[class])
+			continue;
+		anon->steals[class] = 0;
+		set_flag(anon, class, bufpool_front_flag(anon, class));
+	}
 }

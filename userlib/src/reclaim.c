@@ -314,7 +314,7 @@ uint64_t bufpool_release(struct bufpool_anonymous *anon, uint64_t want,
 	struct batch batch = { .anon = anon };
 	uint64_t pages = release_stacks(&batch, want);
 
-	if (pages < want && bufpool_front_empty(anon, false))
+	if (pages < want && bufpool_front_empty(anon))
 		pages += release_stacks(&batch, want - pages);
 	batch_flush(&batch);
 	anon->count[why] += pages;
@@ -485,7 +485,8 @@ static uint64_t trim_once(struct bufpool_anonymous *anon)
 	uint64_t pages = 0, go;
 	__u64 *head;
 
-	bufpool_front_empty(anon, true);
+	bufpool_front_empty(anon);
+	bufpool_front_allow(anon);
 	for (cpu = 0; cpu <= bp->nr_cpus; cpu++) {
 		for (class = 0; class < bp->nr_classes; class++) {
 			head = &bp->stacks[cpu].head[class];
