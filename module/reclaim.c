@@ -268,8 +268,10 @@ static unsigned long release_idle(struct bufpool *pool, unsigned long want,
 
 	mutex_lock(&pool->lock);
 	bufpool_walk_begin(pool);
+	if (want == ULONG_MAX)
+		bufpool_front_empty(pool);
 	pages = release_stacks(pool, want, &batch);
-	if (pages < want && bufpool_front_empty(pool))
+	if (pages < want && want != ULONG_MAX && bufpool_front_empty(pool))
 		pages += release_stacks(pool, want - pages, &batch);
 	batch_flush(pool, &batch);
 	mutex_unlock(&pool->lock);
@@ -285,8 +287,9 @@ static unsigned long release_idle(struct bufpool *pool, unsigned long want,
  * @why: the counter it goes to
  *
  * The depot before the CPUs' stacks, these before their fronts, big buffers before
- * small ones, of each stack the cold end first.  Every stack is looked at once, or
- * twice: what other threads push meanwhile may stay.  What the shrinker took before
+ * small ones, of each stack the cold end first.  Who wants all has the fronts emptied
+ * to begin with.  Every stack is looked at once, or twice: what other threads push
+ * meanwhile may stay.  What the shrinker took before
  * is detached, too, when this returns; so this is not for the worker that sees to
  * that.
  *

@@ -359,9 +359,15 @@ static u64 least_pages(const struct bufpool *pool, u32 cls)
 u32 bufpool_cut_pages(struct bufpool *pool, u32 cpu, u32 cls,
 		      unsigned long pages)
 {
-	u64 need = (pages - 1) / least_pages(pool, cls) + 1;
-	u32 depth = bufpool_depth(pool, cpu, cls);
+	struct bufpool_stacks *stacks = bufpool_stacks(pool, cpu, false);
+	u32 depth;
+	u64 need;
 
+	/* Most of them are empty. */
+	if (!stacks || !BUFPOOL_LINK(READ_ONCE(stacks->head[cls])))
+		return 0;
+	need = (pages - 1) / least_pages(pool, cls) + 1;
+	depth = bufpool_depth(pool, cpu, cls);
 	if (depth > DEEP_STACK)
 		need = max_t(u64, need, depth / 8);
 	return bufpool_cut(pool, cpu, cls, depth > need ? depth - need : 0);
