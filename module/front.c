@@ -19,8 +19,10 @@
  * Slots of one class that are had from other CPUs' fronts before the class does
  * without fronts until the next trim: what is allocated on one CPU and freed on
  * another is better on stacks, which all CPUs get at without an interrupt.
+ * Many, for two threads that begin with one buffer may for a while take it from each
+ * other, by chance.
  */
-#define MAX_STEALS	8
+#define MAX_STEALS	128
 
 /**
  * bufpool_front_pages - pages of the slot in a front

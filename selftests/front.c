@@ -143,7 +143,7 @@ TEST_F(front, is_given_up_when_others_want_it)
 	if (self->nr_cpus < 2)
 		SKIP(return, "one CPU");
 	while (has_fronts(&self->p, SIZE)) {
-		ASSERT_GT(100, nr++);
+		ASSERT_GT(1000, nr++);
 		offset = put(&self->p, 1, SIZE);
 		ASSERT_EQ(offset, pool_alloc(&self->p, SIZE, 0, NULL));
 	}
@@ -164,7 +164,7 @@ TEST_F(front, is_not_given_up_for_its_own_cpu)
 	int64_t offset;
 	int i;
 
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < 1000; i++) {
 		offset = put(&self->p, 0, SIZE);
 		ASSERT_EQ(offset, pool_alloc(&self->p, SIZE, 0, NULL));
 	}

@@ -16,8 +16,10 @@
  * Slots of one class that are had from other CPUs' fronts before the class does
  * without fronts until the next trim: what is allocated on one CPU and freed on
  * another is better on stacks, which all CPUs get at.
+ * Many, for two threads that begin with one buffer may for a while take it from each
+ * other, by chance.
  */
-#define MAX_STEALS	8
+#define MAX_STEALS	128
 
 /* Have every restartable sequence that is under way in this process given up. */
 static int give_up_sequences(int cmd)
