@@ -28,7 +28,7 @@
  * an address that nobody else is given.  The leaving bit tells whether it has
  * arrived: clear means it has.
  *
- * Whether an attached slot is live or idle only the shared stacks know.  The
+ * Whether an attached slot is live or idle only the shared stacks and fronts know.  The
  * kernel asks them when it looks for idle memory, and counts on nothing there:
  * limits rest on the pages that the kernel itself attached, and how far it follows
  * links on the slots that it has given out.
@@ -52,6 +52,10 @@
  *	bufpool_lru's locks	the shrinker's list; leaves
  *	outflow_wait.lock	who waits for memory that others give back; a leaf
  *	page cache locks	i_mmap_rwsem, folio lock, i_pages lock
+ *
+ * A front is the threads' on its CPU as long as the class's flag says so.  Under
+ * pool->lock the flag is cleared and these CPUs are interrupted; then it is the
+ * holder's, until the flag is set again.
  *
  * The shrinker only tries pool->lock; what it may not do under it, shrink.c says.
  * Nothing is allocated with __GFP_FS under it, so it is not held by the task that
@@ -205,8 +209,9 @@ struct bufpool {
 	unsigned long		peak_pages;
 	bool			dead;		/* bufpool_detach_all() has begun */
 	unsigned long		nr_leaving;	/* slots that are leaving */
-	u8			steals[BUFPOOL_MAX_CLASSES];	/* front.c */
-	struct cpumask		*front_cpus;	/* for use in front.c */
+	/* Per class, how often its fronts were emptied for another CPU, see front.c */
+	u8			steals[BUFPOOL_MAX_CLASSES];
+	struct cpumask		*front_cpus;	/* while fronts are being emptied */
 	unsigned long		nr_slots;	/* slots that are not detached */
 	unsigned long		steps;		/* see bufpool_walk_begin() */
 	unsigned long		releasing;	/* pages in batches under way */

@@ -103,7 +103,11 @@ static bool empty(struct bufpool_anonymous *anon, uint32_t first, uint32_t last)
 		if (found[class])
 			set_flag(anon, class, 0);
 	}
-	/* Who saw the flag before has done with it, who did not will see it. */
+	/*
+	 * Who saw the flag before has done with it, who did not will see it.  Without
+	 * memory for this the classes stay without fronts, and the slots where they
+	 * are, until the next time.
+	 */
 	if (!any || give_up_sequences(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ))
 		return false;
 
